@@ -1,0 +1,1 @@
+//! What an operator prepares: folders, keys, benches.

@@ -1,0 +1,1 @@
+//! Signed agreements, and what each grants.

@@ -1,0 +1,1 @@
+//! The bus: what carries messages between members and the hub.

@@ -1,0 +1,1 @@
+//! Typed settings over an embedded `default.toml`.

@@ -1,0 +1,1 @@
+//! The Boost-like server and the demo.

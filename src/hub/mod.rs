@@ -1,0 +1,1 @@
+//! The hub: intake, release and quarantine.

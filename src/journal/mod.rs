@@ -1,0 +1,1 @@
+//! The journal: entries in order, and the Merkle root over them.

@@ -1,0 +1,1 @@
+//! Keys: key files, JWK, thumbprints, JWS, signed notes.

@@ -1,0 +1,1 @@
+//! Pairwise identifiers of persons, and links between members' own.

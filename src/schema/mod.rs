@@ -1,0 +1,1 @@
+//! The schema registry, the codec, value rules and projection.

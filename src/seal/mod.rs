@@ -1,0 +1,1 @@
+//! Sealing at rest, HMACs, secrets.

@@ -1,0 +1,1 @@
+//! The store: segments, slots, ids, state, HEAD and the one committer.
