@@ -1,1 +1,3 @@
+//! The program `pirogue`: see [`pirogue::cli`].
+
 fn main() {}
