@@ -102,19 +102,13 @@ impl Attributes {
         hash.finalize().into()
     }
 
-    fn position(&self, name: &str) -> Result<usize, usize> {
-        self.pairs.binary_search_by(|(n, _)| n.as_str().cmp(name))
-    }
-}
-
-impl Envelope {
     /// Reads the attributes of a message from its headers and its content type.
     ///
     /// Fails with a sentence that names the header and what is expected: each
     /// `cloudEvents_NAME` is a text that isn't empty, NAME is `[a-z0-9]{1,20}`,
     /// stands once, and isn't `datacontenttype` (that is the property
-    /// `content_type`); `content_type` and `signature` are there.
-    pub fn read(message: &Message) -> Result<Envelope, String> {
+    /// `content_type`); `content_type` is there.
+    pub fn read(message: &Message) -> Result<Attributes, String> {
         let mut pairs: Vec<(String, String)> = Vec::with_capacity(message.headers.len() + 1);
         let content_type = message.content_type.as_deref().ok_or("the property content_type is missing")?;
         pairs.push(("datacontenttype".to_owned(), content_type.to_owned()));
@@ -144,23 +138,32 @@ impl Envelope {
                 name => format!("the header {HEADER_PREFIX}{name} is there twice"),
             });
         }
-        let mut attributes = Attributes { pairs };
-        let signature =
-            attributes.remove("signature").ok_or("the header cloudEvents_signature is missing")?;
+        Ok(Attributes { pairs })
+    }
+
+    /// The headers that carry these attributes.
+    pub fn headers(&self) -> Vec<(String, HeaderValue)> {
+        self.iter().filter(|(name, _)| *name != "datacontenttype").map(|(name, value)| header(name, value)).collect()
+    }
+
+    fn position(&self, name: &str) -> Result<usize, usize> {
+        self.pairs.binary_search_by(|(n, _)| n.as_str().cmp(name))
+    }
+}
+
+impl Envelope {
+    /// Reads the attributes and signatures of a message, as
+    /// [`Attributes::read`] does; `signature` must be among them.
+    pub fn read(message: &Message) -> Result<Envelope, String> {
+        let mut attributes = Attributes::read(message)?;
+        let signature = attributes.remove("signature").ok_or("the header cloudEvents_signature is missing")?;
         let origin_signature = attributes.remove("originsignature");
         Ok(Envelope { attributes, signature, origin_signature })
     }
 
     /// The headers that carry these attributes and signatures.
     pub fn headers(&self) -> Vec<(String, HeaderValue)> {
-        let header =
-            |name: &str, value: &str| (format!("{HEADER_PREFIX}{name}"), HeaderValue::Text(value.to_owned()));
-        let mut headers: Vec<_> = self
-            .attributes
-            .iter()
-            .filter(|(name, _)| *name != "datacontenttype")
-            .map(|(name, value)| header(name, value))
-            .collect();
+        let mut headers = self.attributes.headers();
         headers.push(header("signature", &self.signature));
         headers.extend(self.origin_signature.iter().map(|s| header("originsignature", s)));
         headers
@@ -378,6 +381,10 @@ impl Context {
             delivery: None,
         })
     }
+}
+
+fn header(name: &str, value: &str) -> (String, HeaderValue) {
+    (format!("{HEADER_PREFIX}{name}"), HeaderValue::Text(value.to_owned()))
 }
 
 fn required<'a>(attributes: &'a Attributes, name: &str) -> Result<&'a str, String> {

@@ -1,0 +1,89 @@
+//! Work for all cores, in the order of the batch.
+
+use std::sync::OnceLock;
+use tokio::sync::Semaphore;
+
+/// Below this, splitting costs more than it gains.
+const WORTH_SPLITTING: usize = 16;
+
+fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(2, usize::from))
+}
+
+/// At most as many stages compute at once as there are cores: with sixty
+/// recipients, the others wait rather than share.
+fn permits() -> &'static Semaphore {
+    static PERMITS: OnceLock<Semaphore> = OnceLock::new();
+    PERMITS.get_or_init(|| Semaphore::new(cores()))
+}
+
+/// Applies `work` to each of `items` on all cores; the results are in the order
+/// of the items. `work` is cloned once a core.
+pub async fn crunch<T, U, F>(items: Vec<T>, work: F) -> Vec<U>
+where
+    T: Send + 'static,
+    U: Send + 'static,
+    F: Fn(T) -> U + Clone + Send + 'static,
+{
+    let parts = if items.len() < WORTH_SPLITTING { 1 } else { cores() };
+    let share = items.len().div_ceil(parts).max(1);
+    let mut items = items;
+    let mut running = Vec::with_capacity(parts);
+    while !items.is_empty() {
+        let rest = items.split_off(share.min(items.len()));
+        let chunk = std::mem::replace(&mut items, rest);
+        let work = work.clone();
+        running.push(async move {
+            // The semaphore is never closed, so a refusal can't happen.
+            let permit = permits().acquire().await.ok();
+            let done = tokio::task::spawn_blocking(move || chunk.into_iter().map(work).collect::<Vec<U>>()).await;
+            drop(permit);
+            match done {
+                Ok(results) => results,
+                // A panic in the work is ours: it goes on where it would have.
+                Err(fault) => std::panic::resume_unwind(fault.into_panic()),
+            }
+        });
+    }
+    let mut results = Vec::new();
+    for part in join_all(running).await {
+        results.extend(part);
+    }
+    results
+}
+
+/// Runs the parts at the same time; the results are in their order.
+async fn join_all<O, F>(parts: Vec<F>) -> Vec<O>
+where
+    O: Send + 'static,
+    F: Future<Output = O> + Send + 'static,
+{
+    let mut parts = parts.into_iter();
+    let first = parts.next();
+    let others: Vec<_> = parts.map(tokio::spawn).collect();
+    let mut results = Vec::with_capacity(others.len() + 1);
+    if let Some(first) = first {
+        results.push(first.await);
+    }
+    for other in others {
+        match other.await {
+            Ok(result) => results.push(result),
+            Err(fault) => std::panic::resume_unwind(fault.into_panic()),
+        }
+    }
+    results
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_results_are_in_the_order_of_the_items() {
+        for count in [0usize, 1, 15, 16, 17, 256, 1001] {
+            let squares = crunch((0..count).collect(), |n| n * n).await;
+            assert_eq!(squares, (0..count).map(|n| n * n).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Deciding: which of a batch's events a recipient gets, under which agreement,
+//! with which fields, and under which numbers.
+
+use crate::agreements::SubjectMode;
+use crate::event::MemberName;
+use crate::hub::recorded::{Class, RecordedBatch};
+use crate::hub::world::World;
+use crate::hub::{HubFault, Shared};
+use crate::schema::Projection;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// A decision on one batch for one recipient, as its row keeps it: enough to
+/// make the same messages again, byte for byte.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct DecisionRow {
+    /// The batch's first event.
+    pub first: u64,
+    /// The index after its last event.
+    pub end: u64,
+    /// When it was decided, in milliseconds since 1970.
+    pub at: i64,
+    /// The epoch.
+    pub epoch: u32,
+    /// The number of the first message.
+    pub sequence: u64,
+    /// How many messages there are.
+    pub messages: u64,
+    /// The key that signs them.
+    pub kid: String,
+    /// The projected schemas that are published before the events, by their
+    /// `dataschema`, with the class and fields that they are made of.
+    pub schemas: Vec<u16>,
+    /// For each class of the batch, what holds for it.
+    pub rules: Vec<Rule>,
+    /// Events that had been erased before the decision, and took no number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<u32>,
+}
+
+/// What holds for the events of one class.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Rule {
+    /// No agreement grants them.
+    Nothing,
+    /// They are the hub's own messages for this recipient.
+    Own,
+    /// An agreement grants them.
+    Granted {
+        /// `ID:VERSION`.
+        agreement: String,
+        /// The granted fields, or `["*"]`.
+        fields: Vec<String>,
+        /// How the subject is translated.
+        subject: SubjectMode,
+    },
+    /// An agreement granted them when they were taken in, and no longer does.
+    Withheld {
+        /// `ID:VERSION`.
+        agreement: String,
+    },
+}
+
+/// How the events of one class are made into messages.
+#[derive(Clone)]
+pub(super) enum Plan {
+    /// Not at all.
+    Skip,
+    /// As the hub's own messages.
+    Own,
+    /// As the publisher sent them.
+    Verbatim {
+        /// `ID:VERSION`.
+        agreement: String,
+        /// The schema, whole.
+        projection: Arc<Projection>,
+    },
+    /// With the granted fields only.
+    Project {
+        /// `ID:VERSION`.
+        agreement: String,
+        /// The granted fields.
+        projection: Arc<Projection>,
+        /// How the subject is translated.
+        subject: SubjectMode,
+    },
+}
+
+impl Plan {
+    /// The schema that a recipient needs for these events.
+    pub(super) fn projection(&self) -> Option<&Arc<Projection>> {
+        match self {
+            Plan::Verbatim { projection, .. } | Plan::Project { projection, .. } => Some(projection),
+            Plan::Skip | Plan::Own => None,
+        }
+    }
+}
+
+/// A decision, ready to be sealed.
+pub(super) struct Decided {
+    pub(super) row: DecisionRow,
+    pub(super) plans: Vec<Plan>,
+    pub(super) batch: Arc<RecordedBatch>,
+}
+
+/// The rule for `class` and `recipient` today, given the agreements in force
+/// when the batch was recorded (`set`).
+fn rule(shared: &Shared, world: &World, set: u32, class: &Class, recipient: &MemberName) -> Result<Rule, HubFault> {
+    let Some(publisher) = &class.publisher else {
+        return Ok(if class.addressee.as_ref() == Some(recipient) { Rule::Own } else { Rule::Nothing });
+    };
+    let (publisher, recipient) = (publisher.as_str(), recipient.as_str());
+    let grant = world.grant(publisher, recipient, class.event_type.as_str(), class.version);
+    if let Some((agreement, grant)) = grant {
+        return Ok(Rule::Granted {
+            agreement: agreement.reference(),
+            fields: grant.fields.clone(),
+            subject: grant.subject,
+        });
+    }
+    if set == world.set {
+        return Ok(Rule::Nothing);
+    }
+    let then = shared.set_in_force(set)?;
+    let lapsed = then.iter().find(|a| a.covers(publisher, recipient, class));
+    Ok(lapsed.map_or(Rule::Nothing, |a| Rule::Withheld { agreement: a.reference.clone() }))
+}
+
+/// How `rule` makes messages of the events of `class`.
+pub(super) fn plan(shared: &Shared, world: &World, class: &Class, rule: &Rule) -> Result<Plan, HubFault> {
+    match rule {
+        Rule::Nothing | Rule::Withheld { .. } => Ok(Plan::Skip),
+        Rule::Own => Ok(Plan::Own),
+        Rule::Granted { agreement, fields, subject } => {
+            let projection = shared.projection(world, class.event_type.as_str(), class.version, fields)?;
+            let agreement = agreement.clone();
+            let whole = fields.iter().any(|f| f == "*");
+            Ok(match (whole, subject) {
+                (true, SubjectMode::Publisher) => Plan::Verbatim { agreement, projection },
+                (_, subject) => Plan::Project { agreement, projection, subject: *subject },
+            })
+        }
+    }
+}
+
+/// Decides on `batch` for `recipient`. `sequence` is the next number, `known`
+/// the schemas that the recipient was sent before.
+pub(super) fn decide(
+    shared: &Shared,
+    world: &World,
+    recipient: &MemberName,
+    batch: &Arc<RecordedBatch>,
+    sequence: u64,
+    known: &BTreeSet<String>,
+) -> Result<Decided, HubFault> {
+    let rules = batch
+        .classes
+        .iter()
+        .map(|class| rule(shared, world, batch.set, class, recipient))
+        .collect::<Result<Vec<_>, _>>()?;
+    let plans = plans(shared, world, batch, &rules)?;
+    let mut schemas = Vec::new();
+    let mut added = BTreeSet::new();
+    for (number, plan) in plans.iter().enumerate() {
+        if let Some(projection) = plan.projection() {
+            let reference = shared.schema_reference(plan, projection);
+            if !known.contains(&reference) && added.insert(reference) {
+                schemas.push(number as u16);
+            }
+        }
+    }
+    let mut skipped = Vec::new();
+    let mut messages = schemas.len() as u64;
+    for (place, (class, event)) in (0..).zip(batch.numbers.iter().zip(&batch.events)) {
+        match event {
+            _ if matches!(plans[usize::from(*class)], Plan::Skip) => {}
+            Some(_) => messages += 1,
+            None => skipped.push(place),
+        }
+    }
+    // Schemas alone aren't worth a number: nothing of this batch uses them.
+    if messages == schemas.len() as u64 {
+        messages = 0;
+        schemas.clear();
+    }
+    let row = DecisionRow {
+        first: batch.first,
+        end: batch.end(),
+        at: jiff::Timestamp::now().as_millisecond(),
+        epoch: shared.epoch,
+        sequence,
+        messages,
+        kid: shared.delivery.public().thumbprint().as_str().to_owned(),
+        schemas,
+        rules,
+        skipped,
+    };
+    Ok(Decided { row, plans, batch: Arc::clone(batch) })
+}
+
+/// The plans of `rules`, class by class.
+fn plans(shared: &Shared, world: &World, batch: &RecordedBatch, rules: &[Rule]) -> Result<Vec<Plan>, HubFault> {
+    batch.classes.iter().zip(rules).map(|(class, rule)| plan(shared, world, class, rule)).collect()
+}
+
+impl Decided {
+    /// A decision taken before, read back.
+    pub(super) fn again(
+        shared: &Shared,
+        world: &World,
+        row: DecisionRow,
+        batch: Arc<RecordedBatch>,
+    ) -> Result<Decided, HubFault> {
+        if row.kid != shared.delivery.public().thumbprint().as_str() {
+            return Err(HubFault::DeliveryKeyChanged);
+        }
+        let plans = plans(shared, world, &batch, &row.rules)?;
+        Ok(Decided { row, plans, batch })
+    }
+}

@@ -1,0 +1,131 @@
+//! Intake: take a batch from the inbox, check it on all cores, record it, and
+//! acknowledge it once it is on disk.
+//!
+//! Two stages: while one batch is being recorded, the next is being checked.
+
+use crate::bus::{BatchLimits, Bus, Consumer, Delivery};
+use crate::hub::check::{Decoded, Received, Refused};
+use crate::hub::world::World;
+use crate::hub::{HubFault, Shared, crunch::crunch, record};
+use crate::metrics::Stage;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
+
+/// The queue that members' events come in.
+const INBOX: &str = "pirogue.inbox";
+/// How often free disk space is looked at while there is too little.
+const LOW_WATER_PAUSE: Duration = Duration::from_secs(1);
+/// How many messages the bus may hand over before they are acknowledged.
+const BATCHES_AHEAD: usize = 4;
+
+/// A checked batch on its way to be recorded.
+struct Checked {
+    world: Arc<World>,
+    batch: Vec<Result<Decoded, Refused>>,
+    last_tag: u64,
+}
+
+/// Runs until `stop` says so, or the store fails.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    bus: Arc<dyn Bus>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), HubFault> {
+    let prefetch = shared.limits.messages * BATCHES_AHEAD;
+    let mut consumer = tokio::select! {
+        consumer = bus.consume(INBOX, prefetch) => consumer?,
+        _ = stop.wait_for(|stop| *stop) => return Ok(()),
+    };
+    let (to_record, checked) = mpsc::channel(1);
+    let (done, mut recorded) = mpsc::channel(8);
+    let recording = tokio::spawn(record_all(Arc::clone(&shared), checked, done));
+    let taking = take_all(&shared, consumer.as_mut(), to_record, &mut recorded, stop).await;
+    // What was checked is still recorded and acknowledged.
+    while let Some(tag) = recorded.recv().await {
+        consumer.ack(tag).await?;
+    }
+    recording.await.map_err(|_| HubFault::Stopped)??;
+    taking
+}
+
+async fn take_all(
+    shared: &Arc<Shared>,
+    consumer: &mut dyn Consumer,
+    to_record: mpsc::Sender<Checked>,
+    recorded: &mut mpsc::Receiver<u64>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), HubFault> {
+    loop {
+        shared.await_disk_space(LOW_WATER_PAUSE, &mut stop).await?;
+        let deliveries = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            tag = recorded.recv() => {
+                let Some(tag) = tag else { return Ok(()) };
+                consumer.ack(tag).await?;
+                continue;
+            }
+            deliveries = next(consumer, &shared.limits) => deliveries?,
+        };
+        let Some(last_tag) = deliveries.last().map(|d| d.tag) else { continue };
+        shared.metrics.received.add(deliveries.len() as u64);
+        let redelivered = deliveries.iter().filter(|d| d.redelivered).count();
+        shared.metrics.redelivered.add(redelivered as u64);
+        let world = shared.world();
+        let batch = check(shared, &world, deliveries).await;
+        let mut parcel = Some(Checked { world, batch, last_tag });
+        // Acknowledge while the recording stage is busy: it may be waiting for
+        // a place to say what it has recorded.
+        while let Some(checked) = parcel.take() {
+            tokio::select! {
+                permit = to_record.reserve() => match permit {
+                    Ok(permit) => permit.send(checked),
+                    // The recording stage ended, and says why when it is joined.
+                    Err(_) => return Ok(()),
+                },
+                Some(tag) = recorded.recv() => {
+                    consumer.ack(tag).await?;
+                    parcel = Some(checked);
+                }
+            }
+        }
+    }
+}
+
+async fn next(consumer: &mut dyn Consumer, limits: &BatchLimits) -> Result<Vec<Delivery>, HubFault> {
+    Ok(consumer.next(limits).await?)
+}
+
+/// Checks a batch on all cores; the results are in its order.
+pub(super) async fn check(
+    shared: &Arc<Shared>,
+    world: &Arc<World>,
+    deliveries: Vec<Delivery>,
+) -> Vec<Result<Decoded, Refused>> {
+    let now = jiff::Timestamp::now();
+    let count = deliveries.len();
+    let started = Instant::now();
+    let checker = (Arc::clone(shared), Arc::clone(world));
+    let batch = crunch(deliveries, move |delivery| {
+        let (shared, world) = &checker;
+        Received::new(delivery).verify(world, &shared.rules, now)?.decode(world)
+    })
+    .await;
+    shared.metrics.stage(Stage::Verify, started.elapsed(), count);
+    batch
+}
+
+async fn record_all(
+    shared: Arc<Shared>,
+    mut checked: mpsc::Receiver<Checked>,
+    done: mpsc::Sender<u64>,
+) -> Result<(), HubFault> {
+    while let Some(Checked { world, batch, last_tag }) = checked.recv().await {
+        record::record(&shared, world, batch).await?;
+        if done.send(last_tag).await.is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}

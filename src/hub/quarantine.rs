@@ -1,0 +1,190 @@
+//! Quarantine: what was refused is kept unchanged, sealed, for some days, with
+//! its reason, and then forgotten.
+//!
+//! A refused message rests in a log of its own under a key of its own; its row
+//! says why it was refused and holds nothing of its content. When its time is
+//! over the slot is overwritten and the row removed; a log goes with its last
+//! message.
+
+use crate::event::Message;
+use crate::fault::Reason;
+use crate::hub::check::Refused;
+use crate::hub::recorded::{SLOT, decode_row, encode_row};
+use crate::hub::{HubFault, Shared};
+use crate::seal::{self, EventKey};
+use crate::store::Tx;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+const SLOTS: &str = "slots/quarantine";
+const PREFIX: &[u8] = b"quarantine/";
+/// A quarantine log is closed when it has this many bytes.
+const LOG_BYTES: u64 = 16 * 1024 * 1024;
+
+/// What the quarantine's index says of one message.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Row {
+    /// The reason.
+    pub reason: String,
+    /// A sentence that names the field.
+    pub detail: String,
+    /// When it was refused, in milliseconds since 1970.
+    pub at: i64,
+    /// When it is forgotten, in milliseconds since 1970.
+    pub until: i64,
+    /// The member that the broker authenticated.
+    pub user: Option<String>,
+    /// The source that the message names, cut to 128 characters.
+    pub source: Option<String>,
+    /// The id that the message names, cut to 128 characters.
+    pub id: Option<String>,
+    /// The type that the message names, cut to 128 characters.
+    pub event_type: Option<String>,
+    log: String,
+    offset: u64,
+    length: u64,
+}
+
+/// A refused message as it was received.
+#[derive(Debug)]
+pub struct Kept {
+    /// What the index says of it.
+    pub row: Row,
+    /// The routing key that it was published with.
+    pub routing_key: String,
+    /// The message, unchanged.
+    pub message: Message,
+}
+
+/// A message on its way into quarantine.
+pub(super) struct Item {
+    index: u64,
+    sealed: Vec<u8>,
+    slot: [u8; 32],
+    row: Row,
+}
+
+/// Prepares `refused` for [`write`]. Only the recording stage adds to the
+/// quarantine, so the indexes are known before the commit.
+pub(super) fn items(
+    shared: &Shared,
+    keys: &mut impl Iterator<Item = EventKey>,
+    refused: &[Refused],
+    at: jiff::Timestamp,
+) -> Result<Vec<Item>, HubFault> {
+    let next = shared.store.log_len(SLOTS) / SLOT;
+    let mut items = Vec::with_capacity(refused.len());
+    for (index, refused) in (next..).zip(refused) {
+        let key = keys.next().ok_or(HubFault::Damaged("too few keys were made for a batch"))?;
+        let (message, routing_key) = (refused.received.message(), refused.received.routing_key());
+        let mut plain = (routing_key.len() as u32).to_le_bytes().to_vec();
+        plain.extend_from_slice(routing_key.as_bytes());
+        message.encode(&mut plain);
+        let mut sealed = Vec::with_capacity(plain.len() + 16);
+        seal::seal(&key, index, &plain, &mut sealed);
+        let bounded = |text: Option<&str>| text.map(|t| t.chars().take(128).collect());
+        let row = Row {
+            reason: refused.refusal.reason.as_str().to_owned(),
+            detail: refused.refusal.detail.clone(),
+            at: at.as_millisecond(),
+            until: at.as_millisecond() + i64::from(shared.quarantine_days) * 86_400_000,
+            user: bounded(message.user_id.as_deref()),
+            source: bounded(message.text("cloudEvents_source")),
+            id: bounded(message.text("cloudEvents_id").or(message.message_id.as_deref())),
+            event_type: bounded(message.text("cloudEvents_type").or(message.kind.as_deref())),
+            log: String::new(),
+            offset: 0,
+            length: sealed.len() as u64,
+        };
+        // The quarantine's keys are wrapped apart from the events': an index
+        // of both may be the same.
+        items.push(Item { index, sealed, slot: key.wrap(&shared.quarantine_kek, index), row });
+    }
+    Ok(items)
+}
+
+/// Writes prepared messages within a commit.
+pub(super) fn write(tx: &mut Tx<'_>, items: &[Item]) {
+    for item in items {
+        // Logs are named by their first message, so that a name never returns.
+        let log = match tx.get_text("quarantine-log") {
+            Some(log) if tx.log_len(&log) < LOG_BYTES && tx.log_len(&log) > 0 => log,
+            _ => {
+                let log = format!("quarantine/{:012}.log", item.index);
+                tx.put(b"quarantine-log", log.as_bytes());
+                log
+            }
+        };
+        let offset = tx.append(&log, &item.sealed);
+        tx.append(SLOTS, &item.slot);
+        let row = Row { log, offset, ..item.row.clone() };
+        tx.put(&key(item.index), &encode_row(&row));
+    }
+}
+
+fn key(index: u64) -> Vec<u8> {
+    [PREFIX, &index.to_be_bytes()].concat()
+}
+
+/// The quarantine's index, oldest first: each message's number and row.
+pub fn list(shared: &Shared) -> Result<Vec<(u64, Row)>, HubFault> {
+    let mut rows = Vec::new();
+    for entry in shared.store.scan(PREFIX) {
+        let (key, row) = entry?;
+        let index = key.last_chunk::<8>().map_or(0, |b| u64::from_be_bytes(*b));
+        rows.push((index, decode_row(&row)?));
+    }
+    Ok(rows)
+}
+
+/// Opens message `index` of the quarantine; none where it isn't, or no longer,
+/// there.
+pub fn open(shared: &Shared, index: u64) -> Result<Option<Kept>, HubFault> {
+    let Some(row) = shared.store.get(&key(index))? else { return Ok(None) };
+    let row: Row = decode_row(&row)?;
+    let damaged = || HubFault::Damaged("a quarantined message doesn't open");
+    let mut slot = [0; 32];
+    slot.copy_from_slice(&shared.store.read(SLOTS, index * SLOT, SLOT as usize)?);
+    let sealed = shared.store.read(&row.log, row.offset, row.length as usize)?;
+    let event_key = EventKey::unwrap(&shared.quarantine_kek, index, &slot);
+    let plain = Bytes::from(seal::open(&event_key, index, &sealed).map_err(|_| damaged())?);
+    let length = plain.first_chunk::<4>().map(|b| u32::from_le_bytes(*b) as usize).ok_or_else(damaged)?;
+    let routing_key = plain.get(4..4 + length).ok_or_else(damaged)?;
+    let routing_key = String::from_utf8(routing_key.to_vec()).map_err(|_| damaged())?;
+    let message = Message::decode(&plain.slice(4 + length..)).map_err(|_| damaged())?;
+    Ok(Some(Kept { row, routing_key, message }))
+}
+
+/// Forgets what has been kept for as long as it is to be. Returns how many
+/// messages went.
+pub(super) async fn expire(shared: &Shared, now: jiff::Timestamp) -> Result<usize, HubFault> {
+    let now = now.as_millisecond();
+    let (expired, kept): (Vec<_>, Vec<_>) = list(shared)?.into_iter().partition(|(_, row)| row.until <= now);
+    if expired.is_empty() {
+        return Ok(0);
+    }
+    let count = expired.len();
+    let needed: std::collections::BTreeSet<String> = kept.into_iter().map(|(_, row)| row.log).collect();
+    shared
+        .store
+        .commit(move |tx| {
+            for (index, row) in &expired {
+                tx.overwrite(SLOTS, index * SLOT, &[0; SLOT as usize]);
+                tx.remove(&key(*index));
+                let current = tx.get_text("quarantine-log").is_some_and(|log| log == row.log);
+                if !needed.contains(&row.log) && !current {
+                    tx.delete_log(&row.log);
+                }
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(count)
+}
+
+impl Row {
+    /// The reason, where it is one that this version knows.
+    pub fn reason(&self) -> Option<Reason> {
+        Reason::parse(&self.reason)
+    }
+}

@@ -1,0 +1,248 @@
+//! Recorded events: what a commit made durable, as batches.
+//!
+//! On disk a batch is one row (which events, of which classes, where in which
+//! segment), a run of sealed messages in a segment and a run of slots. In
+//! memory it is a [`RecordedBatch`], the same whether it was just recorded or
+//! read back.
+
+use crate::event::{Attributes, EventType, MemberName, Message};
+use crate::hub::HubFault;
+use crate::journal::Name;
+use crate::seal::{self, EventKey, Kek};
+use crate::store::Store;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
+
+/// The log that holds one wrapped key an event.
+pub(super) const SLOTS_LOG: &str = "slots/slots";
+/// The bytes of a slot.
+pub(super) const SLOT: u64 = 32;
+
+/// Who an event is from or for, and what it is. Events of one class are decided
+/// alike.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Class {
+    /// The publisher; none for the hub's own messages.
+    pub publisher: Option<MemberName>,
+    /// Whom the hub's own message is for; none for a member's event.
+    pub addressee: Option<MemberName>,
+    /// The type.
+    pub event_type: EventType,
+    /// The schema's version.
+    pub version: u32,
+}
+
+/// The row of a batch.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct BatchRow {
+    /// When it was recorded, in milliseconds since 1970.
+    pub at: i64,
+    /// The set of agreements in force then.
+    pub set: u32,
+    /// The segment's log.
+    pub segment: String,
+    /// Where its first sealed message begins.
+    pub offset: u64,
+    /// The classes of its events.
+    pub classes: Vec<Class>,
+    /// Each event's class and the length of its sealed message.
+    pub events: Vec<(u16, u32)>,
+}
+
+/// One recorded event.
+pub struct RecordedEvent {
+    /// Its attributes.
+    pub attributes: Attributes,
+    /// The publisher's signature; none on the hub's own messages, which are
+    /// signed when they are sealed for their recipient.
+    pub signature: Option<String>,
+    /// Its body.
+    pub body: Bytes,
+    /// Its key: what it rests under, and what the journal's salts are made of.
+    pub key: EventKey,
+    /// How the journal names it.
+    pub name: Name,
+}
+
+/// A batch of recorded events: what release decides on.
+pub struct RecordedBatch {
+    /// The index of the first event.
+    pub first: u64,
+    /// When it was recorded, in milliseconds since 1970.
+    pub at: i64,
+    /// The set of agreements in force then.
+    pub set: u32,
+    /// The classes of its events.
+    pub classes: Vec<Class>,
+    /// Each event's class, an index into `classes`.
+    pub numbers: Vec<u16>,
+    /// The events; `None` where the payload was erased.
+    pub events: Vec<Option<RecordedEvent>>,
+    /// About how much memory it takes, in bytes.
+    pub bytes: usize,
+}
+
+impl RecordedBatch {
+    /// The index after the last event.
+    pub fn end(&self) -> u64 {
+        self.first + self.events.len() as u64
+    }
+}
+
+/// The key of a batch's row.
+pub(super) fn batch_key(first: u64) -> Vec<u8> {
+    [b"batch/".as_slice(), &first.to_be_bytes()].concat()
+}
+
+/// How the journal names a message whose key and fingerprint are given: the
+/// salt comes of the event's key, so that it goes with the slot.
+pub(super) fn journal_name(key: &EventKey, purpose: &[&[u8]], fingerprint: &[u8; 32]) -> Name {
+    let salt = seal::hmac(key.expose(), purpose);
+    seal::hmac_raw(&salt, fingerprint)
+}
+
+/// What a member's event is named by.
+pub(super) fn event_name(key: &EventKey, fingerprint: &[u8; 32]) -> Name {
+    journal_name(key, &[b"event"], fingerprint)
+}
+
+/// The recorded events in their order: the newest in memory, the others read
+/// back from the store, and a signal when there are more.
+pub struct Timeline {
+    store: Store,
+    kek: Arc<Kek>,
+    end: watch::Sender<u64>,
+    recent: Mutex<Recent>,
+}
+
+/// Batches that several recipients are about to ask for.
+struct Recent {
+    batches: VecDeque<Arc<RecordedBatch>>,
+    bytes: usize,
+}
+
+/// The memory that recent batches may take.
+const RECENT_BYTES: usize = 16 * 1024 * 1024;
+
+impl Timeline {
+    /// The timeline of `store`, which holds `end` events sealed under `kek`.
+    pub(super) fn new(store: Store, kek: Arc<Kek>, end: u64) -> Timeline {
+        let recent = Mutex::new(Recent { batches: VecDeque::new(), bytes: 0 });
+        Timeline { store, kek, end: watch::Sender::new(end), recent }
+    }
+
+    /// Follows the number of recorded events.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.end.subscribe()
+    }
+
+    /// The number of recorded events.
+    pub fn end(&self) -> u64 {
+        *self.end.borrow()
+    }
+
+    /// Adds a batch that was just made durable.
+    pub(super) fn push(&self, batch: RecordedBatch) {
+        let end = batch.end();
+        self.remember(Arc::new(batch));
+        self.end.send_replace(end);
+    }
+
+    /// The batch whose first event is `first`.
+    pub async fn batch(self: &Arc<Timeline>, first: u64) -> Result<Arc<RecordedBatch>, HubFault> {
+        if let Some(batch) = self.remembered(first) {
+            return Ok(batch);
+        }
+        let timeline = Arc::clone(self);
+        let read = tokio::task::spawn_blocking(move || timeline.read(first)).await;
+        let batch = read.map_err(|_| HubFault::Stopped)??;
+        let batch = Arc::new(batch);
+        self.remember(Arc::clone(&batch));
+        Ok(batch)
+    }
+
+    /// The row of the batch that holds event `index`, and the batch's first
+    /// index.
+    pub(super) fn row_of(&self, index: u64) -> Result<Option<(u64, BatchRow)>, HubFault> {
+        let Some((key, row)) = self.store.last_at_or_before(b"batch/", &batch_key(index))? else {
+            return Ok(None);
+        };
+        let first = key.last_chunk::<8>().map(|b| u64::from_be_bytes(*b)).unwrap_or_default();
+        let row: BatchRow = decode_row(&row)?;
+        Ok((index < first + row.events.len() as u64).then_some((first, row)))
+    }
+
+    fn remembered(&self, first: u64) -> Option<Arc<RecordedBatch>> {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.batches.iter().rev().find(|batch| batch.first == first).cloned()
+    }
+
+    fn remember(&self, batch: Arc<RecordedBatch>) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.bytes += batch.bytes;
+        recent.batches.push_back(batch);
+        while recent.bytes > RECENT_BYTES
+            && recent.batches.len() > 1
+            && let Some(oldest) = recent.batches.pop_front()
+        {
+            recent.bytes -= oldest.bytes;
+        }
+    }
+
+    fn read(&self, first: u64) -> Result<RecordedBatch, HubFault> {
+        let row = self.store.get(&batch_key(first))?.ok_or(HubFault::Damaged("a batch of events has no row"))?;
+        let row: BatchRow = decode_row(&row)?;
+        let length = row.events.iter().map(|(_, length)| *length as usize).sum();
+        let sealed = self.store.read(&row.segment, row.offset, length)?;
+        let slots = self.store.read(SLOTS_LOG, first * SLOT, row.events.len() * SLOT as usize)?;
+        let mut rest = sealed.as_slice();
+        let mut events = Vec::with_capacity(row.events.len());
+        let slots = slots.as_chunks::<32>().0.iter();
+        for ((index, (class, length)), slot) in (first..).zip(&row.events).zip(slots) {
+            let (message, tail) =
+                rest.split_at_checked(*length as usize).ok_or(HubFault::Damaged("a segment is too short"))?;
+            rest = tail;
+            // An erased slot is all zero: there is nothing left to open.
+            if slot.iter().all(|byte| *byte == 0) {
+                events.push(None);
+                continue;
+            }
+            let key = EventKey::unwrap(&self.kek, index, slot);
+            let plain = seal::open(&key, index, message)
+                .map_err(|_| HubFault::Damaged("a sealed message doesn't open"))?;
+            if usize::from(*class) >= row.classes.len() {
+                return Err(HubFault::Damaged("a batch's row names a class that it hasn't"));
+            }
+            events.push(Some(RecordedEvent::read(key, Bytes::from(plain))?));
+        }
+        let numbers = row.events.iter().map(|(class, _)| *class).collect();
+        Ok(RecordedBatch { first, at: row.at, set: row.set, classes: row.classes, numbers, events, bytes: length * 2 })
+    }
+}
+
+impl RecordedEvent {
+    /// Reads an event from its message's bytes at rest.
+    fn read(key: EventKey, plain: Bytes) -> Result<RecordedEvent, HubFault> {
+        let damaged = HubFault::Damaged("a recorded message doesn't read back");
+        let Ok(message) = Message::decode(&plain) else { return Err(damaged) };
+        let Ok(mut attributes) = Attributes::read(&message) else { return Err(damaged) };
+        let signature = attributes.remove("signature");
+        let fingerprint = super::check::fingerprint(signature.as_deref().unwrap_or_default(), &message.body);
+        let name = event_name(&key, &fingerprint);
+        Ok(RecordedEvent { attributes, signature, body: message.body, key, name })
+    }
+}
+
+/// Reads a row that is JSON.
+pub(super) fn decode_row<T: serde::de::DeserializeOwned>(row: &[u8]) -> Result<T, HubFault> {
+    serde_json::from_slice(row).map_err(|_| HubFault::Damaged("a row of the store doesn't read back"))
+}
+
+/// Writes a row as JSON.
+pub(super) fn encode_row<T: Serialize>(row: &T) -> Vec<u8> {
+    // These rows are structs of texts and numbers: they always serialize.
+    serde_json::to_vec(row).unwrap_or_default()
+}

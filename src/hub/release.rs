@@ -1,0 +1,404 @@
+//! Release: for one recipient, decide on what was recorded, commit the
+//! decision, then publish it and await the confirms.
+//!
+//! Two tasks a recipient: one decides, seals and commits; the other publishes.
+//! What was decided and not confirmed when the hub stopped is made again from
+//! its rows and sent again with the same numbers, byte for byte.
+
+use crate::bus::{Bus, Confirm};
+use crate::event::{MemberName, Message};
+use crate::hub::decide::{self, Decided, DecisionRow, Rule};
+use crate::hub::recorded::{decode_row, encode_row};
+use crate::hub::sealed::{self, Sealed};
+use crate::hub::world::World;
+use crate::hub::{HubFault, Shared};
+use crate::journal::{self, Entry, Leaf};
+use crate::metrics::Stage;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
+
+/// The exchange that deliveries are published to.
+const EXCHANGE: &str = "pirogue.deliveries";
+/// How long confirmations wait for a decision's commit before they get their own.
+const IDLE: Duration = Duration::from_millis(250);
+/// At most this many events that concern nobody pass before the cursor is saved.
+const UNSAVED_EVENTS: u64 = 10_000;
+/// How long to wait before publishing again after a failure: doubled each time.
+const BACKOFF: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(5)];
+
+/// Where a recipient is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Cursor {
+    /// The events before this index are decided.
+    pub decided: u64,
+    /// The number of the next message.
+    pub sequence: u64,
+    /// The events before this index are confirmed by the bus, if they had to be.
+    pub confirmed: u64,
+}
+
+/// The key of a recipient's cursor.
+pub(super) fn cursor_key(recipient: &str) -> Vec<u8> {
+    format!("cursor/{recipient}").into_bytes()
+}
+
+/// What the keys of a recipient's decisions begin with.
+pub(super) fn decisions_prefix(recipient: &str) -> Vec<u8> {
+    format!("decision/{recipient}/").into_bytes()
+}
+
+fn decision_key(recipient: &str, first: u64) -> Vec<u8> {
+    [decisions_prefix(recipient).as_slice(), &first.to_be_bytes()].concat()
+}
+
+/// The key of the row that says when a decision's messages were confirmed.
+pub(super) fn confirmed_key(recipient: &str, first: u64) -> Vec<u8> {
+    [format!("confirmed/{recipient}/").as_bytes(), &first.to_be_bytes()].concat()
+}
+
+fn known_prefix(recipient: &str) -> Vec<u8> {
+    format!("schema-sent/{recipient}/").into_bytes()
+}
+
+/// What the publishing task has confirmed and the deciding task hasn't saved.
+#[derive(Default)]
+struct Confirmed {
+    upto: u64,
+    unsaved: Vec<(u64, i64)>,
+}
+
+/// Messages on their way from one task to the other.
+struct Parcel {
+    messages: Vec<(String, Message)>,
+    decided: Vec<Arc<Decided>>,
+    end: u64,
+}
+
+/// The release of one recipient.
+pub(super) struct Release {
+    shared: Arc<Shared>,
+    recipient: MemberName,
+    bus: Arc<dyn Bus>,
+    cursor: Cursor,
+    /// The events before this index are decided in the store.
+    saved: u64,
+    known: BTreeSet<String>,
+    confirmed: Arc<Mutex<Confirmed>>,
+}
+
+impl Release {
+    /// Opens the release of `recipient`. One who is new begins at the end: what
+    /// was recorded before it came isn't its.
+    pub(super) async fn open(
+        shared: &Arc<Shared>,
+        recipient: &MemberName,
+        bus: &Arc<dyn Bus>,
+    ) -> Result<Release, HubFault> {
+        let key = cursor_key(recipient.as_str());
+        let cursor = match shared.store.get(&key)? {
+            Some(row) => decode_row(&row)?,
+            None => {
+                let end = shared.timeline.end();
+                let cursor = Cursor { decided: end, sequence: 1, confirmed: end };
+                let row = encode_row(&cursor);
+                shared
+                    .store
+                    .commit(move |tx| {
+                        tx.put(&key, &row);
+                        Ok(())
+                    })
+                    .await?;
+                cursor
+            }
+        };
+        let prefix = known_prefix(recipient.as_str());
+        let mut known = BTreeSet::new();
+        for entry in shared.store.scan(&prefix) {
+            let (key, _) = entry?;
+            known.insert(String::from_utf8_lossy(&key[prefix.len()..]).into_owned());
+        }
+        let confirmed = Arc::new(Mutex::new(Confirmed { upto: cursor.confirmed, unsaved: Vec::new() }));
+        Ok(Release {
+            shared: Arc::clone(shared),
+            recipient: recipient.clone(),
+            bus: Arc::clone(bus),
+            saved: cursor.decided,
+            cursor,
+            known,
+            confirmed,
+        })
+    }
+
+    /// Runs until `stop` says so and all that was recorded is confirmed, or the
+    /// store fails.
+    pub(super) async fn run(mut self, stop: watch::Receiver<bool>) -> Result<(), HubFault> {
+        let (send, receive) = mpsc::channel(1);
+        let publisher = Publisher {
+            shared: Arc::clone(&self.shared),
+            recipient: self.recipient.clone(),
+            bus: Arc::clone(&self.bus),
+            confirmed: Arc::clone(&self.confirmed),
+            stop: stop.clone(),
+        };
+        let publishing = tokio::spawn(publisher.run(receive));
+        let deciding = self.decide_all(send, stop).await;
+        let published = publishing.await.map_err(|_| HubFault::Stopped)?;
+        deciding?;
+        published?;
+        self.save().await
+    }
+
+    async fn decide_all(
+        &mut self,
+        send: mpsc::Sender<Parcel>,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<(), HubFault> {
+        if !self.resume(&send).await? {
+            return Ok(());
+        }
+        let mut recorded = self.shared.timeline.subscribe();
+        loop {
+            if *recorded.borrow_and_update() > self.cursor.decided {
+                if !self.step(&send).await? {
+                    return Ok(());
+                }
+                continue;
+            }
+            if *stop.borrow() {
+                return Ok(());
+            }
+            tokio::select! {
+                changed = recorded.changed() => changed.map_err(|_| HubFault::Stopped)?,
+                changed = stop.changed() => changed.map_err(|_| HubFault::Stopped)?,
+                () = tokio::time::sleep(IDLE), if self.unsaved() => self.save().await?,
+            }
+        }
+    }
+
+    /// Sends again what was decided and isn't confirmed. Returns whether the
+    /// publishing task goes on.
+    async fn resume(&mut self, send: &mpsc::Sender<Parcel>) -> Result<bool, HubFault> {
+        let recipient = self.recipient.as_str().to_owned();
+        let from = decision_key(&recipient, self.cursor.confirmed);
+        let mut rows = Vec::new();
+        for entry in self.shared.store.scan_from(&decisions_prefix(&recipient), &from) {
+            let (_, row) = entry?;
+            rows.push(decode_row::<DecisionRow>(&row)?);
+        }
+        for row in rows {
+            let world = self.shared.world();
+            let end = row.end;
+            let batch = self.shared.timeline.batch(row.first).await?;
+            let decided = vec![Arc::new(Decided::again(&self.shared, &world, row, batch)?)];
+            let sealed = sealed::seal(&self.shared, &world, &self.recipient, &decided).await?;
+            let parcel = Parcel { messages: messages(sealed).0, decided, end };
+            if send.send(parcel).await.is_err() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Decides on what is recorded, up to a batch's worth of events. Returns
+    /// whether the publishing task goes on.
+    async fn step(&mut self, send: &mpsc::Sender<Parcel>) -> Result<bool, HubFault> {
+        let shared = Arc::clone(&self.shared);
+        let world = shared.world();
+        let started = Instant::now();
+        let mut decided = Vec::new();
+        let (mut next, mut sequence, mut events) = (self.cursor.decided, self.cursor.sequence, 0);
+        while next < shared.timeline.end() && events < shared.batch_events {
+            let batch = shared.timeline.batch(next).await?;
+            let decision = decide::decide(&shared, &world, &self.recipient, &batch, sequence, &self.known)?;
+            self.learn(&decision);
+            next = batch.end();
+            sequence += decision.row.messages;
+            events += batch.events.len();
+            decided.push(Arc::new(decision));
+        }
+        shared.metrics.stage(Stage::Decide, started.elapsed(), events);
+
+        let started = Instant::now();
+        let sealed = sealed::seal(&shared, &world, &self.recipient, &decided).await?;
+        shared.metrics.stage(Stage::Seal, started.elapsed(), sealed.len());
+        let (messages, mut leaves) = messages(sealed);
+        leaves.extend(self.withheld(&decided));
+        self.cursor = Cursor { decided: next, sequence, ..self.cursor };
+        if leaves.is_empty() {
+            if messages.is_empty() && next - self.saved > UNSAVED_EVENTS {
+                self.save().await?;
+            }
+            return Ok(true);
+        }
+        let started = Instant::now();
+        let count = messages.len();
+        self.commit(&decided, leaves).await?;
+        shared.metrics.stage(Stage::Commit, started.elapsed(), count);
+        let parcel = Parcel { messages, decided, end: next };
+        Ok(send.send(parcel).await.is_ok())
+    }
+
+    /// Remembers the schemas that `decision` publishes.
+    fn learn(&mut self, decision: &Decided) {
+        for class in &decision.row.schemas {
+            let plan = &decision.plans[usize::from(*class)];
+            if let Some(projection) = plan.projection() {
+                self.known.insert(self.shared.schema_reference(plan, projection));
+            }
+        }
+    }
+
+    /// The entries of what lapsed between recording and decision.
+    fn withheld(&self, decided: &[Arc<Decided>]) -> Vec<Leaf> {
+        let mut leaves = Vec::new();
+        for decided in decided {
+            for (class, event) in decided.batch.numbers.iter().zip(&decided.batch.events) {
+                let (Rule::Withheld { agreement }, Some(event)) = (&decided.row.rules[usize::from(*class)], event)
+                else {
+                    continue;
+                };
+                leaves.push(Leaf::new(&Entry::Withheld {
+                    at: decided.row.at,
+                    event: event.name,
+                    recipient: self.recipient.as_str().to_owned(),
+                    agreement: agreement.clone(),
+                }));
+            }
+        }
+        leaves
+    }
+
+    /// Commits decisions, their entries, and what was confirmed meanwhile.
+    async fn commit(&mut self, decided: &[Arc<Decided>], leaves: Vec<Leaf>) -> Result<(), HubFault> {
+        let recipient = self.recipient.as_str();
+        let mut rows = self.take_confirmed();
+        for decided in decided.iter().filter(|d| d.row.messages > 0 || d.row.has_withheld()) {
+            rows.push((decision_key(recipient, decided.row.first), encode_row(&decided.row)));
+            for class in &decided.row.schemas {
+                let plan = &decided.plans[usize::from(*class)];
+                if let Some(projection) = plan.projection() {
+                    let reference = self.shared.schema_reference(plan, projection);
+                    let key = [known_prefix(recipient).as_slice(), reference.as_bytes()].concat();
+                    rows.push((key, decided.row.sequence.to_be_bytes().to_vec()));
+                }
+            }
+        }
+        rows.push((cursor_key(recipient), encode_row(&self.cursor)));
+        let mark = (format!("to.{recipient}"), (self.cursor.sequence - 1).to_string());
+        self.shared
+            .store
+            .commit(move |tx| {
+                rows.iter().for_each(|(key, value)| tx.put(key, value));
+                tx.mark(&mark.0, mark.1);
+                journal::append(tx, &leaves).map(drop)
+            })
+            .await?;
+        self.saved = self.cursor.decided;
+        Ok(())
+    }
+
+    /// Saves the cursor and what was confirmed.
+    async fn save(&mut self) -> Result<(), HubFault> {
+        if !self.unsaved() && self.saved == self.cursor.decided {
+            return Ok(());
+        }
+        self.commit(&[], Vec::new()).await
+    }
+
+    fn unsaved(&self) -> bool {
+        !self.confirmed.lock().unwrap_or_else(PoisonError::into_inner).unsaved.is_empty()
+    }
+
+    /// The rows of what was confirmed since the last call; moves the cursor.
+    fn take_confirmed(&mut self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        self.cursor.confirmed = confirmed.upto;
+        let recipient = self.recipient.as_str();
+        confirmed
+            .unsaved
+            .drain(..)
+            .map(|(first, at)| (confirmed_key(recipient, first), at.to_be_bytes().to_vec()))
+            .collect()
+    }
+}
+
+impl DecisionRow {
+    fn has_withheld(&self) -> bool {
+        self.rules.iter().any(|rule| matches!(rule, Rule::Withheld { .. }))
+    }
+}
+
+fn messages(sealed: Vec<Sealed>) -> (Vec<(String, Message)>, Vec<Leaf>) {
+    sealed.into_iter().map(|s| ((s.routing_key, s.message), s.leaf)).unzip()
+}
+
+/// Publishes a recipient's messages in order, and never leaves one out.
+struct Publisher {
+    shared: Arc<Shared>,
+    recipient: MemberName,
+    bus: Arc<dyn Bus>,
+    confirmed: Arc<Mutex<Confirmed>>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Publisher {
+    async fn run(self, mut parcels: mpsc::Receiver<Parcel>) -> Result<(), HubFault> {
+        while let Some(parcel) = parcels.recv().await {
+            let Parcel { messages, decided, end } = parcel;
+            if !self.publish(messages, &decided).await? {
+                return Ok(());
+            }
+            let at = jiff::Timestamp::now().as_millisecond();
+            let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+            confirmed.upto = end;
+            confirmed.unsaved.extend(decided.iter().filter(|d| d.row.messages > 0).map(|d| (d.row.first, at)));
+        }
+        Ok(())
+    }
+
+    /// Publishes until all is confirmed. Returns false where the hub stops
+    /// first: the messages are sent again when it starts.
+    async fn publish(&self, mut messages: Vec<(String, Message)>, decided: &[Arc<Decided>]) -> Result<bool, HubFault> {
+        let total = messages.len();
+        let mut pause = BACKOFF[0];
+        loop {
+            let started = Instant::now();
+            let count = messages.len();
+            let done = match self.bus.publish(EXCHANGE, messages).await {
+                Ok(confirms) => confirms.iter().take_while(|c| matches!(c, Confirm::Accepted)).count(),
+                Err(fault) => {
+                    self.shared.bus_failed(&self.recipient, &fault)?;
+                    0
+                }
+            };
+            self.shared.metrics.stage(Stage::Publish, started.elapsed(), done);
+            self.shared.metrics.delivered(&self.recipient, done as u64);
+            if done == count {
+                return Ok(true);
+            }
+            if done > 0 {
+                pause = BACKOFF[0];
+            }
+            tracing::warn!(
+                recipient = %self.recipient,
+                waiting = count - done,
+                "the recipient's queue takes no more; the messages are kept and sent again"
+            );
+            let mut stop = self.stop.clone();
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                _ = stop.wait_for(|stop| *stop) => return Ok(false),
+            }
+            pause = (pause * 2).min(BACKOFF[1]);
+            // The batch went to the bus whole; what wasn't confirmed is made
+            // again, the same to the byte.
+            let world: Arc<World> = self.shared.world();
+            let again = sealed::seal(&self.shared, &world, &self.recipient, decided).await?;
+            let (again, _) = self::messages(again);
+            messages = again.into_iter().skip(total - (count - done)).collect();
+        }
+    }
+}
