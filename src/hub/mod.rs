@@ -1,1 +1,3 @@
 //! The hub: intake, release and quarantine.
+
+pub mod operator;

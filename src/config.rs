@@ -1,1 +1,0 @@
-//! Typed settings over an embedded `default.toml`.

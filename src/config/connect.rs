@@ -1,0 +1,145 @@
+//! The settings of a member's side: `connect.toml` says what each key means.
+
+use super::{BusSetting, Log, OutOfRange, SecretSource, Settings, check_name, check_range, resolve, words};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The settings of a member's side. Load them with [`ConnectConfig::load`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(expecting = "a table")]
+pub struct ConnectConfig {
+    /// The member's name.
+    pub member: String,
+    /// The folder of the checkpoints and of what was received so far.
+    pub data: PathBuf,
+    /// What carries the messages.
+    pub bus: BusSetting,
+    /// The name of the hub: events are signed for it.
+    pub hub: String,
+    /// The hub's public keys, a JWKS file.
+    pub hub_keys: PathBuf,
+    /// The folder of the members' public keys, `MEMBER.jwks.json` for each.
+    pub members: PathBuf,
+    /// A folder of schemas beside those that are built in.
+    pub schemas: Option<PathBuf>,
+    /// The file of the 32-byte secret from which events' ids are derived.
+    pub id_secret: PathBuf,
+    /// The member's keys.
+    pub keys: ConnectKeys,
+    /// The connectors, in the order of the file: `[[connector]]`.
+    #[serde(default, rename = "connector")]
+    pub connectors: Vec<ConnectorSettings>,
+    /// What the hub delivers.
+    pub inbox: Inbox,
+    /// Log lines.
+    pub log: Log,
+}
+
+/// `[keys]`: the member's keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(expecting = "a table")]
+pub struct ConnectKeys {
+    /// The private key that signs this member's events, PKCS#8 PEM.
+    pub event: PathBuf,
+    /// Where the passphrase of the event key is, if it is encrypted.
+    pub event_passphrase: Option<SecretSource>,
+}
+
+/// `[[connector]]`: one connector to run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(expecting = "a table")]
+pub struct ConnectorSettings {
+    /// The connector's folder, where its `connector.toml` is.
+    pub folder: PathBuf,
+    /// The streams to run; none named is all of them.
+    pub streams: Option<Vec<String>>,
+    /// The generation, from 1: one more sends the existing stock again under
+    /// new ids.
+    #[serde(default = "first_generation")]
+    pub generation: u32,
+    /// What the `connector.toml` asks to be set, `base_url` for instance.
+    #[serde(default)]
+    pub settings: BTreeMap<String, serde_json::Value>,
+    /// Where each secret is that the `connector.toml` names.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, SecretSource>,
+}
+
+fn first_generation() -> u32 {
+    1
+}
+
+/// `[inbox]`: what the hub delivers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(expecting = "a table")]
+pub struct Inbox {
+    /// Whether to receive.
+    pub enabled: bool,
+    /// The driver that writes what was received.
+    pub sink: SinkDriver,
+    /// A jq program, from one event to what the sink writes.
+    pub map: Option<PathBuf>,
+    /// What the driver `files` needs.
+    pub files: FilesSink,
+}
+
+words! {
+    /// A driver that writes what was received.
+    SinkDriver {
+        /// JSON Lines files, one for each event type.
+        Files = "files",
+    }
+}
+
+/// `[inbox.files]`: what the driver `files` needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(expecting = "a table")]
+pub struct FilesSink {
+    /// The folder of the files.
+    pub folder: PathBuf,
+    /// The size, in MiB, at which a file is closed and a new one begun.
+    pub rotate_mib: u64,
+    /// Whether to keep each raw message too.
+    pub raw: bool,
+}
+
+impl FilesSink {
+    /// The size, in bytes, at which a file is closed and a new one begun.
+    pub fn rotate_bytes(&self) -> u64 {
+        self.rotate_mib << 20
+    }
+}
+
+impl Settings for ConnectConfig {
+    const DEFAULTS: &'static str = include_str!("connect.toml");
+    const FREE: &'static [&'static str] =
+        &["keys.event_passphrase", "connector.settings", "connector.secrets"];
+
+    fn resolve(&mut self, folder: &Path) {
+        resolve(folder, &mut self.data);
+        resolve(folder, &mut self.hub_keys);
+        resolve(folder, &mut self.members);
+        self.schemas.iter_mut().chain(&mut self.inbox.map).for_each(|path| resolve(folder, path));
+        resolve(folder, &mut self.id_secret);
+        resolve(folder, &mut self.keys.event);
+        resolve(folder, &mut self.inbox.files.folder);
+        self.keys.event_passphrase.iter_mut().for_each(|secret| secret.resolve(folder));
+        for connector in &mut self.connectors {
+            resolve(folder, &mut connector.folder);
+            connector.secrets.values_mut().for_each(|secret| secret.resolve(folder));
+        }
+    }
+
+    fn check(&self) -> Result<(), OutOfRange> {
+        check_name("member", &self.member)?;
+        if self.member == "hub" {
+            return Err(("member", "the name hub is reserved for the hub; take another".to_owned()));
+        }
+        check_name("hub", &self.hub)?;
+        for connector in &self.connectors {
+            check_range("connector.generation", connector.generation.into(), 1, 1_000_000)?;
+        }
+        check_range("inbox.files.rotate_mib", self.inbox.files.rotate_mib, 1, 1 << 20)
+    }
+}
