@@ -10,6 +10,7 @@
 //! | floor | room | its job | may use |
 //! | --- | --- | --- | --- |
 //! | 0 | [`event`] | CloudEvents attributes, the message, wire bytes | – |
+//! | 0 | [`cores`] | work for all cores, in the order of a batch | – |
 //! | 0 | [`fault`] | what can go wrong: reasons, exit codes | – |
 //! | 0 | [`config`] | typed settings over an embedded `default.toml` | – |
 //! | 0 | [`metrics`] | every metric's name, unit and help in one place | – |
@@ -35,6 +36,7 @@ pub mod bus;
 pub mod cli;
 pub mod config;
 pub mod connect;
+pub mod cores;
 pub mod demo;
 pub mod event;
 pub mod fault;

@@ -110,13 +110,14 @@ pub enum Stage {
     Verify,
     /// Decoding the body and checking its values.
     Decode,
-    /// Sealing the message and waiting until it is durable.
+    /// Looking for duplicates, sealing the message at rest.
     Record,
-    /// Choosing the recipients by the agreements, waiting until that is durable.
+    /// Waiting until what a stage writes is on disk.
+    Commit,
+    /// Choosing what a recipient gets by the agreements.
     Decide,
-    /// Cutting the body to the granted fields, translating the subject.
-    Project,
-    /// Signing the delivery.
+    /// Cutting the body to the granted fields, translating the subject, signing
+    /// the delivery.
     Seal,
     /// Publishing and waiting for the confirms.
     Publish,
@@ -128,8 +129,8 @@ impl Stage {
         Stage::Verify,
         Stage::Decode,
         Stage::Record,
+        Stage::Commit,
         Stage::Decide,
-        Stage::Project,
         Stage::Seal,
         Stage::Publish,
     ];
@@ -140,8 +141,8 @@ impl Stage {
             Stage::Verify => "verify",
             Stage::Decode => "decode",
             Stage::Record => "record",
+            Stage::Commit => "commit",
             Stage::Decide => "decide",
-            Stage::Project => "project",
             Stage::Seal => "seal",
             Stage::Publish => "publish",
         }
@@ -193,6 +194,9 @@ pub struct Metrics {
     pub refused: Family<Counter>,
     /// Messages that repeated an event taken in before.
     pub duplicates: Counter,
+    /// Messages that the bus handed over again, since they hadn't been
+    /// acknowledged.
+    pub redelivered: Counter,
     /// Messages handed to the bus and confirmed, by recipient.
     pub delivered: Family<Counter>,
     /// Messages that wait in a queue, by queue.
@@ -226,6 +230,7 @@ impl Metrics {
         let refused = refused.iter().map(|(reason, n)| (reason.as_str(), n.get()));
         out.family("pirogue_refused_total", "counter", "Messages refused, by reason.", "reason", refused);
         out.counter("pirogue_duplicates_total", "Messages that repeated an event.", &self.duplicates);
+        out.counter("pirogue_redelivered_total", "Messages that the bus handed over again.", &self.redelivered);
         let delivered = self.delivered.all();
         let delivered = delivered.iter().map(|(recipient, n)| (recipient.as_str(), n.get()));
         let help = "Messages delivered, by recipient.";

@@ -5,11 +5,12 @@
 
 use crate::bus::{BatchLimits, Bus, Consumer, Delivery};
 use crate::hub::check::{Decoded, Received, Refused};
+use crate::cores::crunch;
 use crate::hub::world::World;
-use crate::hub::{HubFault, Shared, crunch::crunch, record};
+use crate::hub::{HubFault, Shared, record};
 use crate::metrics::Stage;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 /// The queue that members' events come in.
@@ -104,16 +105,18 @@ pub(super) async fn check(
     deliveries: Vec<Delivery>,
 ) -> Vec<Result<Decoded, Refused>> {
     let now = jiff::Timestamp::now();
-    let count = deliveries.len();
-    let started = Instant::now();
     let checker = (Arc::clone(shared), Arc::clone(world));
-    let batch = crunch(deliveries, move |delivery| {
+    crunch(deliveries, move |share: Vec<Delivery>| {
         let (shared, world) = &checker;
-        Received::new(delivery).verify(world, &shared.rules, now)?.decode(world)
+        let count = share.len() as u64;
+        let verified: Vec<_> = shared.metrics.stage(Stage::Verify).time(count, || {
+            share.into_iter().map(|d| Received::new(d).verify(world, &shared.rules, now)).collect()
+        });
+        shared.metrics.stage(Stage::Decode).time(count, || {
+            verified.into_iter().map(|verified| verified.and_then(|v| v.decode(world))).collect()
+        })
     })
-    .await;
-    shared.metrics.stage(Stage::Verify, started.elapsed(), count);
-    batch
+    .await
 }
 
 async fn record_all(

@@ -183,6 +183,11 @@ pub(super) async fn expire(shared: &Shared, now: jiff::Timestamp) -> Result<usiz
 }
 
 impl Row {
+    /// The size of the message at rest, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.length
+    }
+
     /// The reason, where it is one that this version knows.
     pub fn reason(&self) -> Option<Reason> {
         Reason::parse(&self.reason)

@@ -10,10 +10,11 @@ use crate::hub::world::World;
 use crate::hub::{HubFault, Shared};
 use crate::journal::{self, Entry, Leaf};
 use crate::metrics::Stage;
+use crate::store::Ids;
 use crate::seal::{self, EventKey};
 use bytes::Bytes;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 /// A segment is closed when it has this many bytes.
@@ -43,7 +44,7 @@ pub(super) async fn record(
         tokio::task::spawn_blocking(move || Draft::of(&shared, &world, batch))
     };
     let draft = drafting.await.map_err(|_| HubFault::Stopped)??;
-    shared.metrics.stage(Stage::Record, started.elapsed(), count);
+    shared.metrics.stage(Stage::Record).add(started.elapsed(), count as u64);
 
     let started = Instant::now();
     let Draft { tally, refusals, ids, recorded, disk, quarantined } = draft;
@@ -55,17 +56,17 @@ pub(super) async fn record(
             disk.write(tx, segment_bytes)
         })
         .await?;
-    shared.metrics.stage(Stage::Commit, started.elapsed(), count);
+    shared.metrics.stage(Stage::Commit).add(started.elapsed(), count as u64);
 
     shared.metrics.accepted.add(tally.recorded as u64);
     shared.metrics.duplicates.add(tally.duplicates as u64);
     for refusal in &refusals {
-        shared.metrics.refused(refusal.reason);
+        shared.metrics.refused.with(refusal.reason.as_str()).add(1);
     }
     if !recorded.events.is_empty() {
-        let mut table = shared.ids.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut table = shared.ids.lock().unwrap_or_else(PoisonError::into_inner);
         for (hash, digest) in &ids {
-            table.insert(hash, digest);
+            table.insert(hash, digest)?;
         }
         drop(table);
         shared.timeline.push(recorded);
@@ -93,8 +94,10 @@ struct OnDisk {
     events: Vec<(u16, u32)>,
     sealed: Vec<u8>,
     slots: Vec<u8>,
-    ids: Vec<u8>,
+    ids: Vec<([u8; 32], [u8; 32])>,
     leaves: Vec<Leaf>,
+    kids: Vec<String>,
+    signed: Vec<u16>,
 }
 
 impl OnDisk {
@@ -106,7 +109,10 @@ impl OnDisk {
         let segment = current_segment(tx, segment_bytes)?;
         let offset = tx.append(&segment, &self.sealed);
         tx.append(SLOTS_LOG, &self.slots);
-        tx.append(crate::store::ids::IDS_LOG, &self.ids);
+        for (hash, digest) in &self.ids {
+            Ids::append(tx, hash, digest);
+        }
+        let journal = journal::append(tx, &self.leaves)?;
         let row = BatchRow {
             at: self.at,
             set: self.set,
@@ -114,9 +120,11 @@ impl OnDisk {
             offset,
             classes: self.classes,
             events: self.events,
+            kids: self.kids,
+            signed: self.signed,
+            journal,
         };
         tx.put(&recorded::batch_key(self.first), &recorded::encode_row(&row));
-        journal::append(tx, &self.leaves)?;
         tx.mark("events", (self.first + row.events.len() as u64).to_string());
         Ok(())
     }
@@ -151,16 +159,19 @@ impl Draft {
             next: first,
             classes: Vec::new(),
             class_numbers: HashMap::new(),
-            keys: EventKey::generate_many(batch.len() * 2)?.into_iter(),
+            keys: EventKey::generate_batch(batch.len() * 2)?.into_iter(),
             ids: Vec::with_capacity(batch.len()),
             events: Vec::with_capacity(batch.len()),
             lengths: Vec::with_capacity(batch.len()),
             sealed: Vec::new(),
             slots: Vec::new(),
             leaves: Vec::with_capacity(batch.len()),
+            kids: Vec::new(),
+            signed: Vec::with_capacity(batch.len()),
             bytes: 0,
         };
         let mut tally = Tally::default();
+        let ids = shared.ids.lock().unwrap_or_else(PoisonError::into_inner);
         let mut within: HashMap<[u8; 32], [u8; 32]> = HashMap::new();
         let mut refused = Vec::new();
         for checked in batch {
@@ -172,10 +183,10 @@ impl Draft {
                 }
             };
             let attribute = |name| decoded.envelope.attributes.get(name).unwrap_or_default().as_bytes();
-            let hash = seal::hmac(&shared.secrets.ids, &[attribute("source"), attribute("id")]);
+            let hash = ids.hash(&[attribute("source"), attribute("id")]);
             let known = match within.get(&hash) {
                 Some(digest) => Some(*digest),
-                None => shared.known(&hash)?,
+                None => ids.lookup(&hash)?.map(|(_, digest)| digest),
             };
             match known {
                 Some(digest) if digest == decoded.digest => tally.duplicates += 1,
@@ -188,6 +199,7 @@ impl Draft {
                 }
             }
         }
+        drop(ids);
         tally.refused = refused.len();
         for refusal in &refused {
             builder.notice(world, refusal)?;
@@ -212,6 +224,8 @@ struct Builder<'a> {
     sealed: Vec<u8>,
     slots: Vec<u8>,
     leaves: Vec<Leaf>,
+    kids: Vec<String>,
+    signed: Vec<u16>,
     bytes: usize,
 }
 
@@ -251,11 +265,10 @@ impl Builder<'_> {
         });
         let (event_type, body) = world.hub_types.encode(super::REJECTED, &record)?;
         let attributes = self.shared.hub_attributes(&event_type, &format!("record/{}", self.next), self.at);
-        let mut identity = vec![0; 32];
-        identity[..8].copy_from_slice(&self.next.to_be_bytes());
-        // An id of the hub's own never meets a member's: another HMAC.
-        let hash = seal::hmac(&self.shared.secrets.ids, &[b"hub", &identity]);
-        self.ids.push((hash, attributes.digest(&body)));
+        let attribute = |name| attributes.get(name).unwrap_or_default().as_bytes();
+        let ids = self.shared.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        self.ids.push((ids.hash(&[attribute("source"), attribute("id")]), attributes.digest(&body)));
+        drop(ids);
         let class = Class { publisher: None, addressee: Some(addressee), event_type, version: 1 };
         let fingerprint = check::fingerprint("", &body);
         let message = crate::event::Message {
@@ -285,6 +298,11 @@ impl Builder<'_> {
         seal::seal(&key, self.next, plain, &mut self.sealed);
         self.slots.extend_from_slice(&key.wrap(&self.shared.kek, self.next));
         let name = recorded::event_name(&key, &fingerprint);
+        // One or two keys a batch: a search is the cheapest map.
+        let signed = self.kids.iter().position(|known| *known == kid).unwrap_or_else(|| {
+            self.kids.push(kid.clone());
+            self.kids.len() - 1
+        }) as u16;
         self.leaves.push(Leaf::new(&Entry::Event {
             at: self.at.as_millisecond(),
             name,
@@ -294,6 +312,7 @@ impl Builder<'_> {
             kid,
         }));
         let number = self.class_number(class);
+        self.signed.push(signed);
         self.lengths.push((number, (self.sealed.len() - before) as u32));
         self.bytes += plain.len() * 2 + 512;
         self.events.push(Some(RecordedEvent { attributes, signature, body, key, name }));
@@ -321,7 +340,6 @@ impl Builder<'_> {
     ) -> Draft {
         let first = self.next - self.events.len() as u64;
         let at = self.at.as_millisecond();
-        let ids_bytes = self.ids.iter().flat_map(|(hash, digest)| [*hash, *digest]).flatten().collect();
         let numbers = self.lengths.iter().map(|(class, _)| *class).collect();
         let disk = OnDisk {
             first,
@@ -331,8 +349,10 @@ impl Builder<'_> {
             events: self.lengths,
             sealed: self.sealed,
             slots: self.slots,
-            ids: ids_bytes,
+            ids: self.ids.clone(),
             leaves: self.leaves,
+            kids: self.kids,
+            signed: self.signed,
         };
         let recorded =
             RecordedBatch { first, at, set, classes: self.classes, numbers, events: self.events, bytes: self.bytes };

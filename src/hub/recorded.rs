@@ -50,6 +50,12 @@ pub(super) struct BatchRow {
     pub classes: Vec<Class>,
     /// Each event's class and the length of its sealed message.
     pub events: Vec<(u16, u32)>,
+    /// The keys that signed them, by thumbprint; empty is the hub's own.
+    pub kids: Vec<String>,
+    /// Each event's key, an index into `kids`.
+    pub signed: Vec<u16>,
+    /// The journal's entry of the first event; the others follow.
+    pub journal: u64,
 }
 
 /// One recorded event.
@@ -100,8 +106,7 @@ pub(super) fn batch_key(first: u64) -> Vec<u8> {
 /// How the journal names a message whose key and fingerprint are given: the
 /// salt comes of the event's key, so that it goes with the slot.
 pub(super) fn journal_name(key: &EventKey, purpose: &[&[u8]], fingerprint: &[u8; 32]) -> Name {
-    let salt = seal::hmac(key.expose(), purpose);
-    seal::hmac_raw(&salt, fingerprint)
+    seal::hmac_bytes(&seal::hmac(key.expose(), purpose), fingerprint)
 }
 
 /// What a member's event is named by.

@@ -50,7 +50,8 @@ pub(super) fn decisions_prefix(recipient: &str) -> Vec<u8> {
     format!("decision/{recipient}/").into_bytes()
 }
 
-fn decision_key(recipient: &str, first: u64) -> Vec<u8> {
+/// The key of a recipient's decision on the batch that begins at `first`.
+pub(super) fn decision_key(recipient: &str, first: u64) -> Vec<u8> {
     [decisions_prefix(recipient).as_slice(), &first.to_be_bytes()].concat()
 }
 
@@ -219,11 +220,9 @@ impl Release {
             events += batch.events.len();
             decided.push(Arc::new(decision));
         }
-        shared.metrics.stage(Stage::Decide, started.elapsed(), events);
+        shared.metrics.stage(Stage::Decide).add(started.elapsed(), events as u64);
 
-        let started = Instant::now();
         let sealed = sealed::seal(&shared, &world, &self.recipient, &decided).await?;
-        shared.metrics.stage(Stage::Seal, started.elapsed(), sealed.len());
         let (messages, mut leaves) = messages(sealed);
         leaves.extend(self.withheld(&decided));
         self.cursor = Cursor { decided: next, sequence, ..self.cursor };
@@ -236,7 +235,7 @@ impl Release {
         let started = Instant::now();
         let count = messages.len();
         self.commit(&decided, leaves).await?;
-        shared.metrics.stage(Stage::Commit, started.elapsed(), count);
+        shared.metrics.stage(Stage::Commit).add(started.elapsed(), count as u64);
         let parcel = Parcel { messages, decided, end: next };
         Ok(send.send(parcel).await.is_ok())
     }
@@ -331,6 +330,16 @@ impl DecisionRow {
     }
 }
 
+/// The number of the last message that the bus confirmed and whose confirmation
+/// is saved.
+pub(super) fn confirmed_sequence(shared: &Shared, recipient: &str, cursor: Cursor) -> Result<u64, HubFault> {
+    let from = decision_key(recipient, cursor.confirmed);
+    match shared.store.scan_from(&decisions_prefix(recipient), &from).next() {
+        Some(entry) => Ok(decode_row::<DecisionRow>(&entry?.1)?.sequence - 1),
+        None => Ok(cursor.sequence.saturating_sub(1)),
+    }
+}
+
 fn messages(sealed: Vec<Sealed>) -> (Vec<(String, Message)>, Vec<Leaf>) {
     sealed.into_iter().map(|s| ((s.routing_key, s.message), s.leaf)).unzip()
 }
@@ -374,8 +383,8 @@ impl Publisher {
                     0
                 }
             };
-            self.shared.metrics.stage(Stage::Publish, started.elapsed(), done);
-            self.shared.metrics.delivered(&self.recipient, done as u64);
+            self.shared.metrics.stage(Stage::Publish).add(started.elapsed(), done as u64);
+            self.shared.metrics.delivered.with(self.recipient.as_str()).add(done as u64);
             if done == count {
                 return Ok(true);
             }

@@ -2,13 +2,15 @@
 //! by the hub (WIRE.md section 3).
 
 use crate::agreements::SubjectMode;
+use crate::cores::crunch;
 use crate::event::{Attributes, Envelope, MemberName, Message};
 use crate::hub::check;
 use crate::hub::decide::{Decided, Plan};
 use crate::hub::recorded::{self, RecordedEvent};
 use crate::hub::world::World;
-use crate::hub::{HubFault, SCHEMA_PUBLISHED, Shared, WITHHELD, crunch::crunch};
+use crate::hub::{HubFault, SCHEMA_PUBLISHED, Shared, WITHHELD};
 use crate::journal::{Entry, Leaf, Name};
+use crate::metrics::Stage;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -65,7 +67,11 @@ pub(super) async fn seal(
         }
     }
     let sealer = Sealer { shared: Arc::clone(shared), world: Arc::clone(world), recipient: recipient.clone() };
-    crunch(jobs, move |job| sealer.seal(&job)).await.into_iter().collect()
+    let sealed = crunch(jobs, move |share: Vec<Job>| {
+        let stage = sealer.shared.metrics.stage(Stage::Seal);
+        stage.time(share.len() as u64, || share.iter().map(|job| sealer.seal(job)).collect())
+    });
+    sealed.await.into_iter().collect()
 }
 
 #[derive(Clone)]

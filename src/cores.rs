@@ -18,13 +18,13 @@ fn permits() -> &'static Semaphore {
     PERMITS.get_or_init(|| Semaphore::new(cores()))
 }
 
-/// Applies `work` to each of `items` on all cores; the results are in the order
-/// of the items. `work` is cloned once a core.
+/// Applies `work` to `items` on all cores, a share of them at a time; the
+/// results are in the order of the items. `work` is cloned once a share.
 pub async fn crunch<T, U, F>(items: Vec<T>, work: F) -> Vec<U>
 where
     T: Send + 'static,
     U: Send + 'static,
-    F: Fn(T) -> U + Clone + Send + 'static,
+    F: FnOnce(Vec<T>) -> Vec<U> + Clone + Send + 'static,
 {
     let parts = if items.len() < WORTH_SPLITTING { 1 } else { cores() };
     let share = items.len().div_ceil(parts).max(1);
@@ -37,7 +37,7 @@ where
         running.push(async move {
             // The semaphore is never closed, so a refusal can't happen.
             let permit = permits().acquire().await.ok();
-            let done = tokio::task::spawn_blocking(move || chunk.into_iter().map(work).collect::<Vec<U>>()).await;
+            let done = tokio::task::spawn_blocking(move || work(chunk)).await;
             drop(permit);
             match done {
                 Ok(results) => results,
@@ -82,7 +82,7 @@ mod tests {
     #[tokio::test]
     async fn the_results_are_in_the_order_of_the_items() {
         for count in [0usize, 1, 15, 16, 17, 256, 1001] {
-            let squares = crunch((0..count).collect(), |n| n * n).await;
+            let squares = crunch((0..count).collect(), |share: Vec<usize>| share.iter().map(|n| n * n).collect()).await;
             assert_eq!(squares, (0..count).map(|n| n * n).collect::<Vec<_>>());
         }
     }

@@ -1,0 +1,198 @@
+//! What a running hub answers to its operator.
+
+use crate::agreements::Status;
+use crate::fault::Reason;
+use crate::hub::operator::{
+    AgreementStatus, Answer, Handler, QuarantineDetail, QuarantineEntry, QuarantineReport, RecipientStatus,
+    ReloadReport, Request, StatusReport,
+};
+use crate::hub::recorded::decode_row;
+use crate::hub::release::{self, Cursor};
+use crate::hub::world::World;
+use crate::hub::{Hub, HubFault, quarantine, trace};
+use crate::journal;
+use base64::Engine;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::atomic::Ordering::Relaxed;
+
+impl Handler for Hub {
+    fn handle(&self, request: Request) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
+        Box::pin(async move {
+            let answer = match request {
+                Request::Status => self.status().map(Answer::Status),
+                Request::Trace { source, id } => trace::trace(&self.shared, &source, &id).map(Answer::Trace),
+                Request::Reload => self.reload().await.map(|world| Answer::Reloaded(reloaded(&world))),
+                Request::QuarantineList { limit, reason } => self.quarantined(limit, reason.as_deref()),
+                Request::QuarantineShow { id } => self.quarantined_message(&id),
+                Request::Metrics => self.measured().map(|text| Answer::Metrics { text }),
+                Request::Schema { event_type, version } => Ok(self.schema(&event_type, version)),
+                Request::Shutdown => {
+                    self.asked_to_stop.send_replace(true);
+                    Ok(Answer::ShuttingDown)
+                }
+            };
+            answer.unwrap_or_else(|fault| Answer::Failed { detail: fault.to_string() })
+        })
+    }
+}
+
+impl Hub {
+    /// How the hub is.
+    pub fn status(&self) -> Result<StatusReport, HubFault> {
+        let shared = &self.shared;
+        let world = shared.world();
+        let mut problems = Vec::new();
+        if let Some(why) = shared.store.is_failed() {
+            problems.push(why);
+        }
+        if shared.disk_low.load(Relaxed) {
+            problems.push(format!(
+                "There is less free disk space than {} MiB: nothing is taken in. Free some under the data folder.",
+                shared.low_water_bytes >> 20
+            ));
+        }
+        let mut recipients = Vec::new();
+        for member in world.directory.members() {
+            let queue = format!("pirogue.to.{member}");
+            let (queue_messages, queue_bytes) = self.topology.depth(&queue).unwrap_or_default();
+            let Some(cursor) = shared.store.get(&release::cursor_key(member.as_str()))? else { continue };
+            let cursor: Cursor = decode_row(&cursor)?;
+            let sequence = cursor.sequence.saturating_sub(1);
+            recipients.push(RecipientStatus {
+                recipient: member.to_string(),
+                sequence,
+                confirmed: release::confirmed_sequence(shared, member.as_str(), cursor)?,
+                undecided: shared.timeline.end().saturating_sub(cursor.decided),
+                queue_messages,
+                queue_bytes,
+            });
+        }
+        let mut by_reason: BTreeMap<String, u64> = BTreeMap::new();
+        for (_, row) in quarantine::list(shared)? {
+            *by_reason.entry(row.reason).or_default() += 1;
+        }
+        let head = journal::head(&shared.store)?;
+        Ok(StatusReport {
+            name: shared.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: shared.started_at,
+            problems,
+            epoch: shared.epoch,
+            events: shared.timeline.end(),
+            journal_entries: head.size,
+            journal_root: base64::engine::general_purpose::STANDARD.encode(head.root),
+            disk_free_bytes: shared.store.free_bytes()?,
+            members: world.directory.members().count(),
+            agreements: agreements(&world),
+            recipients,
+            inbox_waiting: self.topology.depth("pirogue.inbox").map_or(0, |(messages, _)| messages),
+            quarantined: by_reason.into_iter().collect(),
+        })
+    }
+
+    fn measured(&self) -> Result<String, HubFault> {
+        let metrics = &self.shared.metrics;
+        metrics.disk_free_bytes.set(self.shared.store.free_bytes()?);
+        let world = self.shared.world();
+        let queues = world.directory.members().map(|member| format!("pirogue.to.{member}"));
+        for queue in queues.chain(["pirogue.inbox".to_owned()]) {
+            if let Some((messages, _)) = self.topology.depth(&queue) {
+                metrics.queue_depth.with(&queue).set(messages);
+            }
+        }
+        Ok(metrics.render())
+    }
+
+    fn schema(&self, event_type: &str, version: u32) -> Answer {
+        match self.shared.world().registry.get(event_type, version) {
+            Some(schema) => Answer::Schema { json: schema.json().to_owned() },
+            None => Answer::NotFound {
+                detail: "There is no such schema at this hub; the folder schemas/ has a folder for each type.".into(),
+            },
+        }
+    }
+
+    fn quarantined(&self, limit: usize, reason: Option<&str>) -> Result<Answer, HubFault> {
+        if let Some(reason) = reason
+            && Reason::parse(reason).is_none()
+        {
+            let known: Vec<_> = Reason::ALL.iter().map(|r| r.as_str()).collect();
+            let detail = format!("There is no such reason. The reasons are {}.", known.join(", "));
+            return Ok(Answer::Failed { detail });
+        }
+        let mut rows = quarantine::list(&self.shared)?;
+        rows.retain(|(_, row)| reason.is_none_or(|reason| row.reason == reason));
+        let total = rows.len() as u64;
+        let entries = rows.into_iter().rev().take(limit).map(|(index, row)| entry(index, row)).collect();
+        Ok(Answer::Quarantine(QuarantineReport { entries, total }))
+    }
+
+    fn quarantined_message(&self, id: &str) -> Result<Answer, HubFault> {
+        let kept = match id.parse() {
+            Ok(index) => quarantine::open(&self.shared, index)?.map(|kept| (index, kept)),
+            Err(_) => None,
+        };
+        let Some((index, kept)) = kept else {
+            let detail = "There is no such message in quarantine: `pirogue quarantine list` shows what is there. What \
+                          was kept for long enough is forgotten."
+                .into();
+            return Ok(Answer::NotFound { detail });
+        };
+        let message = kept.message;
+        let sizes = message.headers.iter().map(|(name, value)| {
+            let lone = crate::event::Message { headers: vec![(String::new(), value.clone())], ..Default::default() };
+            (name.chars().take(64).collect(), lone.headers_size() as u64)
+        });
+        let digest = Sha256::digest(&message.body);
+        Ok(Answer::QuarantineEntry(QuarantineDetail {
+            entry: entry(index, kept.row),
+            headers: sizes.collect(),
+            body_bytes: message.body.len() as u64,
+            body_sha256: digest.iter().map(|b| format!("{b:02x}")).collect(),
+        }))
+    }
+}
+
+fn entry(index: u64, row: quarantine::Row) -> QuarantineEntry {
+    QuarantineEntry {
+        id: index.to_string(),
+        at: row.at,
+        bytes: row.bytes(),
+        sender: row.user,
+        reason: row.reason,
+        detail: row.detail,
+        source: row.source,
+        event_id: row.id,
+        event_type: row.event_type,
+        expires_at: row.until,
+    }
+}
+
+fn agreements(world: &World) -> Vec<AgreementStatus> {
+    let all = world.agreements.all(world.day);
+    all.map(|(agreement, status)| AgreementStatus {
+        agreement: agreement.reference(),
+        provider: agreement.provider.to_string(),
+        recipient: agreement.recipient.to_string(),
+        not_in_force: match status {
+            Status::InForce => None,
+            other => Some(other.to_string()),
+        },
+    })
+    .collect()
+}
+
+fn reloaded(world: &World) -> ReloadReport {
+    let agreements = agreements(world);
+    let notes = agreements.iter().filter_map(|a| {
+        a.not_in_force.as_ref().map(|why| format!("The agreement {} isn't in force: {why}.", a.agreement))
+    });
+    ReloadReport {
+        members: world.directory.members().count(),
+        agreements_in_force: agreements.iter().filter(|a| a.not_in_force.is_none()).count(),
+        event_types: world.registry.types().count(),
+        notes: notes.collect(),
+    }
+}

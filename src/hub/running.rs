@@ -1,0 +1,296 @@
+//! A running hub: its tasks, its start and its orderly end.
+
+use crate::agreements::Agreements;
+use crate::bus::{BatchLimits, Bus, Topology};
+use crate::config::{HubConfig, SecretSource};
+use crate::event::MemberName;
+use crate::hub::check::Rules;
+use crate::hub::release::Release;
+use crate::hub::world::{Sources, World};
+use crate::hub::{HubFault, Shared, intake, quarantine, record};
+use crate::keys::{Jwk, Jwks, KeyUse, PrivateKey};
+use crate::metrics::Metrics;
+use crate::seal::{self, MasterKey};
+use crate::store::Store;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+
+/// How often the hub looks whether a day began and what is to be forgotten.
+const ROUND: Duration = Duration::from_secs(20);
+
+/// What of the configuration the hub's stages go by.
+#[derive(Clone, Debug)]
+pub struct HubOptions {
+    /// What messages are held to.
+    pub rules: Rules,
+    /// What a batch is.
+    pub limits: BatchLimits,
+    /// The size at which a segment is closed, in bytes.
+    pub segment_bytes: u64,
+    /// How long a refused message is kept, in days.
+    pub quarantine_days: u32,
+    /// Free disk space below which nothing is taken in, in bytes.
+    pub low_water_bytes: u64,
+    /// Where members, agreements and schemas are.
+    pub sources: Sources,
+}
+
+impl HubOptions {
+    /// The options of a configuration.
+    pub fn of(config: &HubConfig) -> HubOptions {
+        let limits = &config.limits;
+        HubOptions {
+            rules: Rules {
+                audience: config.name.clone(),
+                body_bytes: limits.body_bytes,
+                headers_bytes: limits.headers_bytes,
+                future: limits.future(),
+            },
+            limits: BatchLimits {
+                messages: limits.batch_events,
+                bytes: limits.batch_bytes,
+                linger: limits.linger(),
+            },
+            segment_bytes: record::DEFAULT_SEGMENT_BYTES,
+            quarantine_days: config.quarantine.days,
+            low_water_bytes: config.store.low_water_bytes(),
+            sources: Sources {
+                members: config.members.clone(),
+                agreements: config.agreements.clone(),
+                schemas: config.schemas.clone(),
+            },
+        }
+    }
+}
+
+/// A running hub.
+pub struct Hub {
+    pub(super) shared: Arc<Shared>,
+    pub(super) topology: Arc<dyn Topology>,
+    bus: Arc<dyn Bus>,
+    stop_intake: watch::Sender<bool>,
+    stop_release: watch::Sender<bool>,
+    released: Mutex<BTreeSet<MemberName>>,
+    ended: mpsc::UnboundedSender<Ended>,
+    endings: tokio::sync::Mutex<mpsc::UnboundedReceiver<Ended>>,
+    /// Tasks whose end wasn't received yet.
+    running: AtomicUsize,
+    /// Set by an operator who asks the hub to stop.
+    pub(super) asked_to_stop: watch::Sender<bool>,
+}
+
+/// One of the hub's tasks ended.
+struct Ended {
+    intake: bool,
+    result: Result<(), HubFault>,
+}
+
+impl Hub {
+    /// Starts the hub of `config` on `store` and `bus`. Its keys and secrets are
+    /// read, members' queues declared, and what a stopped hub left undone is
+    /// taken up again.
+    pub async fn start(
+        config: &HubConfig,
+        store: Store,
+        bus: Arc<dyn Bus>,
+        topology: Arc<dyn Topology>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Arc<Hub>, HubFault> {
+        let options = HubOptions::of(config);
+        let delivery = read_key(&config.keys.delivery, config.keys.delivery_passphrase.as_ref())?;
+        let checkpoint = read_key(&config.keys.checkpoint, config.keys.checkpoint_passphrase.as_ref())?;
+        let own_keys = own_keys(&delivery, &checkpoint);
+        let master = master_key(&config.keys.master, &store).await?;
+        let epoch = epoch(&store).await?;
+        let world = World::load(&options.sources, Agreements::today())?.adopt(&store, &own_keys).await?;
+        let shared =
+            Shared::new(config.name.clone(), store, &master, delivery, own_keys, epoch, options, metrics, world)?;
+        let (ended, endings) = mpsc::unbounded_channel();
+        let hub = Arc::new(Hub {
+            shared: Arc::new(shared),
+            topology,
+            bus,
+            stop_intake: watch::Sender::new(false),
+            stop_release: watch::Sender::new(false),
+            released: Mutex::default(),
+            ended,
+            endings: tokio::sync::Mutex::new(endings),
+            running: AtomicUsize::new(0),
+            asked_to_stop: watch::Sender::new(false),
+        });
+        hub.release_all().await?;
+        let shared = Arc::clone(&hub.shared);
+        hub.spawn(true, intake::run(shared, Arc::clone(&hub.bus), hub.stop_intake.subscribe()));
+        hub.spawn(false, rounds(Arc::clone(&hub.shared), hub.stop_release.subscribe()));
+        Ok(hub)
+    }
+
+    /// What this hub counts.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.shared.metrics
+    }
+
+    /// The hub's public keys, for members.
+    pub fn public_keys(&self) -> &Jwks {
+        &self.shared.own_keys
+    }
+
+    /// Waits until an operator asks the hub to stop, or a part of it fails.
+    pub async fn wait(&self) -> Result<(), HubFault> {
+        let mut asked = self.asked_to_stop.subscribe();
+        let mut endings = self.endings.lock().await;
+        tokio::select! {
+            _ = asked.wait_for(|asked| *asked) => Ok(()),
+            ended = endings.recv() => {
+                self.running.fetch_sub(1, Relaxed);
+                match ended {
+                    Some(Ended { result: Err(fault), .. }) => Err(fault),
+                    _ => Err(HubFault::Stopped),
+                }
+            }
+        }
+    }
+
+    /// Stops: nothing more is taken in; what is recorded is decided and
+    /// published as far as the queues take it, and the rest is kept.
+    pub async fn stop(&self) -> Result<(), HubFault> {
+        self.stop_intake.send_replace(true);
+        let mut endings = self.endings.lock().await;
+        let mut first_fault = None;
+        while self.running.load(Relaxed) > 0
+            && let Some(ended) = endings.recv().await
+        {
+            self.running.fetch_sub(1, Relaxed);
+            // A recipient's release goes on until intake has ended.
+            if ended.intake || ended.result.is_err() {
+                self.stop_release.send_replace(true);
+            }
+            if let Err(fault) = ended.result {
+                first_fault.get_or_insert(fault);
+            }
+        }
+        first_fault.map_or(Ok(()), Err)
+    }
+
+    /// Reads members, agreements and schemas again, and goes by them from now
+    /// on. Where anything is wrong, all stays as it was.
+    pub async fn reload(&self) -> Result<Arc<World>, HubFault> {
+        let world = World::load(&self.shared.sources, Agreements::today())?;
+        let world = world.adopt(&self.shared.store, &self.shared.own_keys).await?;
+        self.shared.replace_world(world);
+        self.release_all().await?;
+        Ok(self.shared.world())
+    }
+
+    /// Starts the release of each member that has none yet.
+    async fn release_all(&self) -> Result<(), HubFault> {
+        let world = self.shared.world();
+        for member in world.directory.members() {
+            if self.released.lock().unwrap_or_else(PoisonError::into_inner).contains(member) {
+                continue;
+            }
+            self.topology.declare_member(member).await?;
+            let release = Release::open(&self.shared, member, &self.bus).await?;
+            self.released.lock().unwrap_or_else(PoisonError::into_inner).insert(member.clone());
+            self.spawn(false, release.run(self.stop_release.subscribe()));
+        }
+        Ok(())
+    }
+
+    fn spawn(&self, intake: bool, task: impl Future<Output = Result<(), HubFault>> + Send + 'static) {
+        self.running.fetch_add(1, Relaxed);
+        let ended = self.ended.clone();
+        let task = tokio::spawn(task);
+        tokio::spawn(async move {
+            // A panic in a task ends the hub as a failure does.
+            let result = task.await.unwrap_or(Err(HubFault::Stopped));
+            let _ = ended.send(Ended { intake, result });
+        });
+    }
+}
+
+/// Once in a while: a new day may bring agreements into force, and what was in
+/// quarantine for long enough is forgotten.
+async fn rounds(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) -> Result<(), HubFault> {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(ROUND) => {}
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        }
+        let today = Agreements::today();
+        if shared.world().day != today {
+            match World::load(&shared.sources, today) {
+                Ok(world) => shared.replace_world(world.adopt(&shared.store, &shared.own_keys).await?),
+                Err(fault) => tracing::error!(
+                    %fault,
+                    "a new day began, and members, agreements and schemas can't be read; the hub goes on by those of \
+                     yesterday: correct this, then run `pirogue reload`"
+                ),
+            }
+        }
+        let forgotten = quarantine::expire(&shared, jiff::Timestamp::now()).await?;
+        if forgotten > 0 {
+            tracing::info!(forgotten, "messages in quarantine were forgotten, their time being over");
+        }
+    }
+}
+
+fn read_key(path: &Path, passphrase: Option<&SecretSource>) -> Result<PrivateKey, HubFault> {
+    let passphrase = passphrase.map(SecretSource::read).transpose()?;
+    Ok(PrivateKey::read(path, passphrase.as_ref().map(|p| p.as_str()))?)
+}
+
+/// The hub's public keys.
+pub fn own_keys(delivery: &PrivateKey, checkpoint: &PrivateKey) -> Jwks {
+    let own = |key: &PrivateKey, key_use| Jwk::new(key.public().clone(), key_use, Some("hub".to_owned()));
+    Jwks { keys: vec![own(delivery, KeyUse::Delivery), own(checkpoint, KeyUse::Checkpoint)] }
+}
+
+/// The key under which everything rests. A store that was sealed under another
+/// is refused: going on would make what it holds unreadable for good.
+async fn master_key(path: &Path, store: &Store) -> Result<MasterKey, HubFault> {
+    const ROW: &[u8] = b"master-check";
+    let known = store.get(ROW)?;
+    if known.is_some() && !path.exists() {
+        return Err(HubFault::Master("it is missing"));
+    }
+    let master = MasterKey::read_or_create(path)?;
+    let check = seal::hmac(master.derive("check").expose(), &[b"this store"]);
+    match known {
+        Some(known) if known == check => Ok(master),
+        Some(_) => Err(HubFault::Master("it is another")),
+        None => {
+            store
+                .commit(move |tx| {
+                    tx.put(ROW, &check);
+                    Ok(())
+                })
+                .await?;
+            Ok(master)
+        }
+    }
+}
+
+/// The epoch of the sequences: 1 in a new store.
+async fn epoch(store: &Store) -> Result<u32, HubFault> {
+    const ROW: &[u8] = b"epoch";
+    match store.get(ROW)? {
+        Some(row) => row
+            .first_chunk::<4>()
+            .map(|b| u32::from_be_bytes(*b))
+            .ok_or(HubFault::Damaged("the row of the epoch isn't a number")),
+        None => {
+            store
+                .commit(|tx| {
+                    tx.put(ROW, &1u32.to_be_bytes());
+                    Ok(())
+                })
+                .await?;
+            Ok(1)
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! What all parts of a running hub share.
+
+use crate::bus::{BatchLimits, BusFault};
+use crate::event::{Attributes, EventType, MemberName, SchemaRef};
+use crate::hub::HubFault;
+use crate::hub::check::Rules;
+use crate::hub::decide::Plan;
+use crate::hub::recorded::Timeline;
+use crate::hub::world::{self, InForce, Sources, World};
+use crate::keys::{Jwks, PrivateKey};
+use crate::metrics::Metrics;
+use crate::persons::Pairwise;
+use crate::schema::Projection;
+use crate::seal::{self, Kek};
+use crate::store::{Ids, Store};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Secrets of the hub that aren't keys of events.
+pub(crate) struct Secrets {
+    /// Of which the ids of the hub's own messages are made.
+    pub own_ids: seal::Secret32,
+    /// Of which the journal's salts are made for what isn't an event.
+    pub journal: seal::Secret32,
+}
+
+/// What all parts of a running hub share.
+pub(crate) struct Shared {
+    pub(super) name: String,
+    pub(super) store: Store,
+    pub(super) kek: Arc<Kek>,
+    pub(super) quarantine_kek: Kek,
+    pub(super) secrets: Secrets,
+    pub(super) pairwise: Pairwise,
+    pub(super) delivery: PrivateKey,
+    pub(super) own_keys: Jwks,
+    pub(super) epoch: u32,
+    pub(super) ids: Mutex<Ids>,
+    pub(super) timeline: Arc<Timeline>,
+    pub(super) rules: Rules,
+    pub(super) limits: BatchLimits,
+    pub(super) segment_bytes: u64,
+    pub(super) quarantine_days: u32,
+    pub(super) low_water_bytes: u64,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) sources: Sources,
+    pub(super) started_at: i64,
+    /// Whether intake waits for disk space.
+    pub(super) disk_low: AtomicBool,
+    world: RwLock<Arc<World>>,
+    sets: RwLock<HashMap<u32, Arc<Vec<InForce>>>>,
+    projections: RwLock<HashMap<(String, u32, Vec<String>), Arc<Projection>>>,
+}
+
+impl Shared {
+    /// Everything but the caches, which begin empty.
+    #[expect(clippy::too_many_arguments, reason = "the one place where a hub's parts meet")]
+    pub(super) fn new(
+        name: String,
+        store: Store,
+        master: &seal::MasterKey,
+        delivery: PrivateKey,
+        own_keys: Jwks,
+        epoch: u32,
+        settings: super::HubOptions,
+        metrics: Arc<Metrics>,
+        world: World,
+    ) -> Result<Shared, HubFault> {
+        let ids = Ids::load(&store, master.derive("ids"))?;
+        let kek = Arc::new(master.kek("slots"));
+        let timeline = Arc::new(Timeline::new(store.clone(), Arc::clone(&kek), ids.count()));
+        Ok(Shared {
+            name,
+            kek,
+            quarantine_kek: master.kek("quarantine"),
+            secrets: Secrets { own_ids: master.derive("own ids"), journal: master.derive("journal") },
+            pairwise: Pairwise::new(*master.derive("pairwise").expose()),
+            delivery,
+            own_keys,
+            epoch,
+            ids: Mutex::new(ids),
+            timeline,
+            rules: settings.rules,
+            limits: settings.limits,
+            segment_bytes: settings.segment_bytes,
+            quarantine_days: settings.quarantine_days,
+            low_water_bytes: settings.low_water_bytes,
+            metrics,
+            sources: settings.sources,
+            started_at: jiff::Timestamp::now().as_millisecond(),
+            disk_low: AtomicBool::new(false),
+            world: RwLock::new(Arc::new(world)),
+            sets: RwLock::default(),
+            projections: RwLock::default(),
+            store,
+        })
+    }
+
+    /// What the hub goes by now.
+    pub(super) fn world(&self) -> Arc<World> {
+        Arc::clone(&self.world.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Goes by `world` from now on.
+    pub(super) fn replace_world(&self, world: World) {
+        *self.world.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(world);
+        // A schema may have been replaced with the world.
+        self.projections.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// The agreements that were in force under the set `number`.
+    pub(super) fn set_in_force(&self, number: u32) -> Result<Arc<Vec<InForce>>, HubFault> {
+        if let Some(set) = self.sets.read().unwrap_or_else(PoisonError::into_inner).get(&number) {
+            return Ok(Arc::clone(set));
+        }
+        let set = Arc::new(world::set_in_force(&self.store, number)?);
+        self.sets.write().unwrap_or_else(PoisonError::into_inner).insert(number, Arc::clone(&set));
+        Ok(set)
+    }
+
+    /// The projection of a schema to `fields`, made once.
+    pub(super) fn projection(
+        &self,
+        world: &World,
+        event_type: &str,
+        version: u32,
+        fields: &[String],
+    ) -> Result<Arc<Projection>, HubFault> {
+        let key = (event_type.to_owned(), version, fields.to_vec());
+        if let Some(known) = self.projections.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(Arc::clone(known));
+        }
+        let schema = world
+            .registry
+            .get(event_type, version)
+            .ok_or(HubFault::Damaged("an event was decided whose schema isn't registered any more"))?;
+        let made = schema.project(fields)?;
+        self.projections.write().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::clone(&made));
+        Ok(made)
+    }
+
+    /// The `dataschema` that `plan` delivers: the publisher's own where the
+    /// body is unchanged, the projected one elsewhere.
+    pub(super) fn schema_reference(&self, plan: &Plan, projection: &Projection) -> String {
+        let reference = projection.reference();
+        match plan {
+            Plan::Verbatim { .. } => SchemaRef { projection: None, ..reference.clone() }.to_string(),
+            _ => reference.to_string(),
+        }
+    }
+
+    /// The attributes of a message of the hub's own. `what` names it among all
+    /// that the hub ever sends; its id is made of it.
+    pub(super) fn hub_attributes(&self, event_type: &EventType, what: &str, at: jiff::Timestamp) -> Attributes {
+        let id = seal::hmac(self.secrets.own_ids.expose(), &[what.as_bytes()]);
+        let mut attributes = Attributes::default();
+        attributes.set("specversion", "1.0");
+        attributes.set("id", URL_SAFE_NO_PAD.encode(&id[..24]));
+        attributes.set("source", format!("/hub/{}", self.name));
+        attributes.set("type", event_type.as_str());
+        attributes.set("time", at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+        attributes.set("datacontenttype", "application/avro");
+        let schema = SchemaRef { event_type: event_type.clone(), version: 1, projection: None };
+        attributes.set("dataschema", schema.to_string());
+        attributes
+    }
+
+    /// Waits while there is less free disk space than the low-water mark.
+    pub(super) async fn await_disk_space(
+        &self,
+        pause: Duration,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<(), HubFault> {
+        use std::sync::atomic::Ordering::Relaxed;
+        loop {
+            let free = self.store.free_bytes()?;
+            self.metrics.disk_free_bytes.set(free);
+            let low = free < self.low_water_bytes;
+            if self.disk_low.swap(low, Relaxed) != low {
+                if low {
+                    tracing::error!(
+                        free_mib = free >> 20,
+                        wanted_mib = self.low_water_bytes >> 20,
+                        "too little disk space: nothing is taken in until there is more; free some under the data \
+                         folder, or lower store.low_water_mib"
+                    );
+                } else {
+                    tracing::info!(free_mib = free >> 20, "there is disk space again: events are taken in");
+                }
+            }
+            if !low {
+                return Ok(());
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            }
+        }
+    }
+
+    /// The index of event `id` of `source`; none where it wasn't taken in.
+    pub(super) fn index_of(&self, source: &str, id: &str) -> Result<Option<u64>, HubFault> {
+        let ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        let hash = ids.hash(&[source.as_bytes(), id.as_bytes()]);
+        Ok(ids.lookup(&hash)?.map(|(index, _)| index))
+    }
+
+    /// What a failed publish means: the end where the bus is gone for good,
+    /// another try elsewhere.
+    pub(super) fn bus_failed(&self, recipient: &MemberName, fault: &BusFault) -> Result<(), HubFault> {
+        if let Some(why) = self.store.is_failed() {
+            return Err(HubFault::Store(crate::store::StoreFault::failed(why)));
+        }
+        tracing::warn!(%recipient, %fault, "publishing failed; it is tried again");
+        Ok(())
+    }
+}

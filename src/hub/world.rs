@@ -1,0 +1,280 @@
+//! What the hub goes by: members, agreements, schemas, as one snapshot that is
+//! replaced whole when any of it changes.
+
+use crate::agreements::{Agreement, Agreements, Grant};
+use crate::event::{EventType, MemberName};
+use crate::hub::HubFault;
+use crate::hub::recorded::{Class, decode_row, encode_row};
+use crate::journal::{self, Entry, Leaf};
+use crate::keys::Jwks;
+use crate::members::Directory;
+use crate::schema::{EventSchema, Registry};
+use crate::store::Store;
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Where members, agreements and schemas are read from.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// The folder of the members' public keys.
+    pub members: PathBuf,
+    /// The folder of the signed agreements.
+    pub agreements: PathBuf,
+    /// A folder of schemas beside those that are built in.
+    pub schemas: Option<PathBuf>,
+}
+
+/// What the hub goes by at one moment.
+pub struct World {
+    /// Who takes part, and their keys.
+    pub directory: Directory,
+    /// The agreements.
+    pub agreements: Agreements,
+    /// The schemas.
+    pub registry: Registry,
+    /// The hub's own types.
+    pub hub_types: HubTypes,
+    /// The number of the set of agreements in force.
+    pub set: u32,
+    /// The day in Pacific/Noumea for which this holds.
+    pub day: Date,
+}
+
+/// An agreement in force, as the row of its set keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct InForce {
+    /// `ID:VERSION`.
+    pub reference: String,
+    provider: MemberName,
+    recipient: MemberName,
+    grants: Vec<(EventType, Vec<u32>)>,
+}
+
+impl InForce {
+    fn of(agreement: &Agreement) -> InForce {
+        InForce {
+            reference: agreement.reference(),
+            provider: agreement.provider.clone(),
+            recipient: agreement.recipient.clone(),
+            grants: agreement.grants.iter().map(|g| (g.event_type.clone(), g.versions.clone())).collect(),
+        }
+    }
+
+    /// Whether it grants events of `class` from `publisher` to `recipient`.
+    pub(super) fn covers(&self, publisher: &str, recipient: &str, class: &Class) -> bool {
+        self.provider.as_str() == publisher
+            && self.recipient.as_str() == recipient
+            && self.grants.iter().any(|(t, versions)| *t == class.event_type && versions.contains(&class.version))
+    }
+}
+
+impl World {
+    /// Reads everything from `sources`. Fails with the sentence of the first
+    /// thing that is wrong; what is in use stays in use.
+    pub(super) fn load(sources: &Sources, day: Date) -> Result<World, HubFault> {
+        let directory = Directory::load(&sources.members)?;
+        let mut registry = Registry::embedded()?;
+        if let Some(folder) = &sources.schemas {
+            registry.load(folder)?;
+        }
+        let agreements = Agreements::load(&sources.agreements, &directory)?;
+        let agreements = agreements.check_against(&|event_type: &EventType, version: u32, path: &str| {
+            let schema = registry
+                .get(event_type.as_str(), version)
+                .ok_or_else(|| format!("there is no version {version} of {event_type}"))?;
+            if path == "*" { Ok(()) } else { schema.check_path(path).map_err(|fault| fault.to_string()) }
+        });
+        let hub_types = HubTypes::of(&registry)?;
+        Ok(World { directory, agreements, registry, hub_types, set: 0, day })
+    }
+
+    /// The grant of an event type from `provider` to `recipient` that is in
+    /// force on the day of this snapshot.
+    pub fn grant(
+        &self,
+        provider: &str,
+        recipient: &str,
+        event_type: &str,
+        version: u32,
+    ) -> Option<(&Arc<Agreement>, &Grant)> {
+        self.agreements.grant(provider, recipient, event_type, version, self.day)
+    }
+
+    /// Compares this snapshot with what the store has of the last one: writes
+    /// the journal's entries for keys and agreements that changed, and numbers
+    /// the set of agreements in force. `own` are the hub's own keys.
+    pub(super) async fn adopt(mut self, store: &Store, own: &Jwks) -> Result<World, HubFault> {
+        let at = jiff::Timestamp::now().as_millisecond();
+        let mut rows: Vec<(Vec<u8>, Option<Vec<u8>>)> = Vec::new();
+        let mut leaves = self.changed_keys(store, own, at, &mut rows)?;
+
+        let in_force: Vec<&Arc<Agreement>> = self.agreements.in_force(self.day).collect();
+        let set: Vec<InForce> = in_force.iter().map(|a| InForce::of(a)).collect();
+        let (number, last) = current_set(store)?;
+        self.set = number;
+        if set != last {
+            for agreement in &in_force {
+                if !last.iter().any(|a| a.reference == agreement.reference()) {
+                    leaves.push(Leaf::new(&Entry::Agreement {
+                        at,
+                        reference: agreement.reference(),
+                        digest: Sha256::digest(agreement.note()).into(),
+                        in_force: true,
+                    }));
+                    // The text is kept: what was decided under it must stay
+                    // explicable when the file is gone.
+                    let key = format!("agreement/{}", agreement.reference()).into_bytes();
+                    rows.push((key, Some(agreement.note().as_bytes().to_vec())));
+                }
+            }
+            for ended in last.iter().filter(|a| !set.iter().any(|b| b.reference == a.reference)) {
+                let key = format!("agreement/{}", ended.reference).into_bytes();
+                let text = store.get(&key)?.unwrap_or_default();
+                leaves.push(Leaf::new(&Entry::Agreement {
+                    at,
+                    reference: ended.reference.clone(),
+                    digest: Sha256::digest(&text).into(),
+                    in_force: false,
+                }));
+            }
+            self.set = number + 1;
+            rows.push((set_key(self.set), Some(encode_row(&set))));
+        }
+        if !rows.is_empty() || !leaves.is_empty() {
+            store
+                .commit(move |tx| {
+                    for (key, value) in &rows {
+                        match value {
+                            Some(value) => tx.put(key, value),
+                            None => tx.remove(key),
+                        }
+                    }
+                    journal::append(tx, &leaves).map(drop)
+                })
+                .await?;
+        }
+        Ok(self)
+    }
+
+    /// The entries of the keys that were added, changed or removed.
+    fn changed_keys(
+        &self,
+        store: &Store,
+        own: &Jwks,
+        at: i64,
+        rows: &mut Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    ) -> Result<Vec<Leaf>, HubFault> {
+        const PREFIX: &[u8] = b"key/";
+        let validity = |times: [Option<i64>; 3]| times.map(Option::unwrap_or_default);
+        let mut now: BTreeMap<String, KeyRow> = BTreeMap::new();
+        for key in self.directory.keys() {
+            let row = KeyRow {
+                owner: key.member.to_string(),
+                key_use: key.key_use.as_str().to_owned(),
+                validity: validity([key.not_before, key.expires, key.revoked]),
+            };
+            now.insert(key.public.thumbprint().to_string(), row);
+        }
+        for key in &own.keys {
+            let row = KeyRow {
+                owner: "hub".to_owned(),
+                key_use: key.key_use.as_str().to_owned(),
+                validity: validity([key.not_before, key.expires, key.revoked]),
+            };
+            now.insert(key.public.thumbprint().to_string(), row);
+        }
+        let mut before: BTreeMap<String, KeyRow> = BTreeMap::new();
+        for entry in store.scan(PREFIX) {
+            let (key, row) = entry?;
+            before.insert(String::from_utf8_lossy(&key[PREFIX.len()..]).into_owned(), decode_row(&row)?);
+        }
+        let mut leaves = Vec::new();
+        let mut note = |kid: &String, row: &KeyRow, change: &str, value: Option<Vec<u8>>| {
+            leaves.push(Leaf::new(&Entry::Key {
+                at,
+                owner: row.owner.clone(),
+                kid: kid.clone(),
+                key_use: row.key_use.clone(),
+                change: change.to_owned(),
+                validity: row.validity,
+            }));
+            rows.push(([PREFIX, kid.as_bytes()].concat(), value));
+        };
+        for (kid, row) in &now {
+            match before.get(kid) {
+                Some(known) if known == row => {}
+                known => note(kid, row, if known.is_some() { "changed" } else { "added" }, Some(encode_row(row))),
+            }
+        }
+        for (kid, row) in before.iter().filter(|(kid, _)| !now.contains_key(*kid)) {
+            note(kid, row, "removed", None);
+        }
+        Ok(leaves)
+    }
+}
+
+/// What the journal said last of a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct KeyRow {
+    owner: String,
+    key_use: String,
+    validity: [i64; 3],
+}
+
+const SETS: &[u8] = b"agreements-in-force/";
+
+fn set_key(number: u32) -> Vec<u8> {
+    [SETS, &number.to_be_bytes()].concat()
+}
+
+/// The last set of agreements in force, and its number; 0 where there was none.
+fn current_set(store: &Store) -> Result<(u32, Vec<InForce>), HubFault> {
+    match store.last_at_or_before(SETS, &set_key(u32::MAX))? {
+        None => Ok((0, Vec::new())),
+        Some((key, row)) => {
+            let number = key.last_chunk::<4>().map_or(0, |b| u32::from_be_bytes(*b));
+            Ok((number, decode_row(&row)?))
+        }
+    }
+}
+
+/// The set of agreements that was in force under `number`.
+pub(super) fn set_in_force(store: &Store, number: u32) -> Result<Vec<InForce>, HubFault> {
+    match store.get(&set_key(number))? {
+        Some(row) => decode_row(&row),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The schemas of the hub's own messages: fixed, version 1.
+pub struct HubTypes(BTreeMap<EventType, Arc<EventSchema>>);
+
+impl HubTypes {
+    fn of(registry: &Registry) -> Result<HubTypes, HubFault> {
+        let mut types = BTreeMap::new();
+        for name in [super::SCHEMA_PUBLISHED, super::REJECTED, super::WITHHELD] {
+            let missing = HubFault::Damaged("a schema of the hub's own types isn't built in");
+            let Some(schema) = registry.get(name, 1) else { return Err(missing) };
+            let Ok(event_type) = EventType::parse(name) else { return Err(missing) };
+            types.insert(event_type, Arc::clone(schema));
+        }
+        Ok(HubTypes(types))
+    }
+
+    /// The body of the hub's own message of type `name`.
+    pub(super) fn encode(&self, name: &str, record: &serde_json::Value) -> Result<(EventType, Vec<u8>), HubFault> {
+        let unfit = HubFault::Damaged("a message of the hub's own doesn't fit its schema");
+        let Some((event_type, schema)) = self.0.get_key_value(name) else { return Err(unfit) };
+        match schema.encode_json(record) {
+            Ok(body) => Ok((event_type.clone(), body)),
+            Err(faults) => {
+                tracing::error!(%event_type, fault = ?faults.first().map(ToString::to_string), "{unfit}");
+                Err(unfit)
+            }
+        }
+    }
+}
