@@ -1,0 +1,195 @@
+//! Public keys and their thumbprints.
+
+use super::{KeyFault, encode_base64url};
+use ed25519_dalek::{Signature, VerifyingKey};
+use sha2::{Digest, Sha256};
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+
+/// A key's identifier: its JWK thumbprint (RFC 7638, RFC 8037 section 2),
+/// SHA-256 in base64url, 43 characters. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Thumbprint(Arc<str>);
+
+impl Thumbprint {
+    fn of(public: &[u8; 32]) -> Thumbprint {
+        // RFC 7638 section 3.3: the required members, sorted, no spaces.
+        let mut hash = Sha256::new();
+        hash.update(br#"{"crv":"Ed25519","kty":"OKP","x":""#);
+        hash.update(encode_base64url(public));
+        hash.update(br#""}"#);
+        Thumbprint(encode_base64url(hash.finalize()).into())
+    }
+
+    /// The 43 characters.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Thumbprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Thumbprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl AsRef<str> for Thumbprint {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Thumbprint {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+/// An Ed25519 public key: the point, ready to verify with, and its thumbprint.
+#[derive(Clone)]
+pub struct PublicKey {
+    point: VerifyingKey,
+    thumbprint: Thumbprint,
+}
+
+impl PublicKey {
+    /// The key with these 32 bytes (RFC 8032 section 5.1.5).
+    ///
+    /// Fails where they aren't the one canonical encoding of a point, or the
+    /// point is of small order: a signature by such a key proves nothing.
+    pub fn from_bytes(bytes: &[u8; 32]) -> Result<PublicKey, KeyFault> {
+        let point = VerifyingKey::from_bytes(bytes).map_err(|_| KeyFault::NotAPublicKey)?;
+        // Two encodings of one point would be two thumbprints of one key.
+        if point.is_weak() || point.to_edwards().compress().as_bytes() != bytes {
+            return Err(KeyFault::NotAPublicKey);
+        }
+        Ok(PublicKey::new(point))
+    }
+
+    pub(super) fn new(point: VerifyingKey) -> PublicKey {
+        PublicKey { thumbprint: Thumbprint::of(point.as_bytes()), point }
+    }
+
+    /// The key's identifier.
+    pub fn thumbprint(&self) -> &Thumbprint {
+        &self.thumbprint
+    }
+
+    /// The key's 32 bytes.
+    pub fn bytes(&self) -> &[u8; 32] {
+        self.point.as_bytes()
+    }
+
+    /// Whether `signature` is this key's over `message`: strict verification,
+    /// so that no signature has a second form (RFC 8032 section 5.1.7, and
+    /// neither R nor the key of small order).
+    pub fn verify(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+        self.point.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
+    }
+}
+
+impl PartialEq for PublicKey {
+    fn eq(&self, other: &PublicKey) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for PublicKey {}
+
+impl std::hash::Hash for PublicKey {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.bytes().hash(state);
+    }
+}
+
+/// Prints the thumbprint.
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PublicKey").field(&self.thumbprint).finish()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::keys::{PrivateKey, decode_base64url_exactly};
+    use proptest::prelude::*;
+
+    /// RFC 8037 appendix A.1.
+    pub const RFC8037_D: &str = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A";
+    pub const RFC8037_X: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+
+    pub fn rfc8037() -> PrivateKey {
+        PrivateKey::from_seed(&decode_base64url_exactly(RFC8037_D).unwrap())
+    }
+
+    #[test]
+    fn the_thumbprint_is_that_of_rfc_8037_appendix_a_3() {
+        let key = PublicKey::from_bytes(&decode_base64url_exactly(RFC8037_X).unwrap()).unwrap();
+        assert_eq!(key.thumbprint().as_str(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+        assert_eq!(key, *rfc8037().public());
+        assert_eq!(format!("{key:?}"), r#"PublicKey("kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k")"#);
+    }
+
+    #[test]
+    fn the_signature_is_that_of_rfc_8037_appendix_a_4() {
+        let input = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc";
+        let signature = decode_base64url_exactly(
+            "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg",
+        )
+        .unwrap();
+        assert_eq!(rfc8037().sign(input.as_bytes()), signature);
+        assert!(rfc8037().public().verify(input.as_bytes(), &signature));
+        assert!(!rfc8037().public().verify(&input.as_bytes()[1..], &signature));
+    }
+
+    #[test]
+    fn points_of_small_order_and_second_spellings_are_refused() {
+        let mut one = [0; 32];
+        one[0] = 1;
+        let mut minus_one = [0xFF; 32];
+        minus_one[0] = 0xEC;
+        minus_one[31] = 0x7F;
+        // y = 2^255 - 18 is another spelling of y = 1.
+        let mut one_again = minus_one;
+        one_again[0] = 0xEE;
+        // y = p + 3: a second spelling of a point that isn't of small order.
+        let mut three = [0; 32];
+        three[0] = 3;
+        let mut three_again = minus_one;
+        three_again[0] = 0xF0;
+        assert!(PublicKey::from_bytes(&three).is_ok());
+        for bad in [one, minus_one, one_again, three_again, [0; 32]] {
+            assert!(matches!(PublicKey::from_bytes(&bad), Err(KeyFault::NotAPublicKey)), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn any_flipped_bit_fails(message in prop::collection::vec(any::<u8>(), 1..200), bit in any::<prop::sample::Index>()) {
+            let key = rfc8037();
+            let signature = key.sign(&message);
+            prop_assert!(key.public().verify(&message, &signature));
+            let bit = bit.index((64 + message.len()) * 8);
+            let (mut message, mut signature) = (message, signature);
+            match bit / 8 {
+                at if at < 64 => signature[at] ^= 1 << (bit % 8),
+                at => message[at - 64] ^= 1 << (bit % 8),
+            }
+            prop_assert!(!key.public().verify(&message, &signature));
+        }
+
+        #[test]
+        fn no_bytes_make_a_public_key_panic(bytes in any::<[u8; 32]>()) {
+            let _ = PublicKey::from_bytes(&bytes);
+        }
+    }
+}
