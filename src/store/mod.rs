@@ -1,1 +1,251 @@
-//! The store: segments, slots, ids, state, HEAD and the one committer.
+//! The store: logs, state, HEAD and the one committer.
+//!
+//! # What is on disk
+//!
+//! - **Logs** are files that only grow, named by a relative path such as
+//!   `segments/00000001.seg`: sealed messages, wrapped keys, ids, queues.
+//! - **State** (`state/`) is one sled tree of small rows: lengths of the logs,
+//!   positions, one row per batch. It holds no payload and no key, since what
+//!   is removed from it stays readable in its file.
+//! - **HEAD** is a small text, replaced by rename after each commit. sled opens
+//!   a missing or cut file as an empty or older store without an error; HEAD
+//!   is how that is seen, and refused.
+//!
+//! # A commit
+//!
+//! One thread takes all the work that waits, runs it in order, and makes it
+//! durable as one group: bytes appended to their logs and fdatasynced, one
+//! atomic batch of state with the lengths of the logs, flushed and fdatasynced
+//! (sled itself only calls `sync_file_range`, which doesn't empty a disk's
+//! cache), then HEAD. Then each is answered. So what isn't in the state doesn't
+//! count, and is cut off the logs at the next start; the state is at most one
+//! commit ahead of HEAD and never behind it.
+//!
+//! When a commit fails, the store is dead: it and every later one fail with the
+//! same sentence, until the folder is opened again.
+
+mod changes;
+mod committer;
+mod disk;
+mod fault;
+mod frames;
+mod head;
+mod ids;
+mod logs;
+mod opening;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+pub use changes::Tx;
+pub use fault::StoreFault;
+
+pub use ids::Ids;
+pub use rows::Rows;
+
+use committer::{Task, Work};
+use logs::Logs;
+use std::fs::File;
+use std::ops::RangeBounds;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::thread::JoinHandle;
+
+/// How a store is opened.
+#[derive(Clone, Default)]
+pub struct StoreOptions {
+    /// How many bytes of state sled keeps in memory; `None` is 64 MiB.
+    pub state_cache: Option<u64>,
+    #[cfg(test)]
+    faults: Option<Arc<dyn disk::Faults>>,
+}
+
+/// The store of one data folder, used by one process at a time. Cheap to clone;
+/// the folder is free again when the last clone is dropped.
+#[derive(Clone)]
+pub struct Store(Arc<Handle>);
+
+/// What the committer and the readers share.
+struct Shared {
+    folder: PathBuf,
+    tree: sled::Tree,
+    logs: Logs,
+    commits: AtomicU64,
+    /// Why the store is dead, once it is.
+    failed: OnceLock<StoreFault>,
+    /// Held for as long as the store is open. After `tree`: fields are dropped
+    /// in their order, and the folder is free when sled has left it.
+    _lock: File,
+}
+
+struct Handle {
+    shared: Arc<Shared>,
+    work: Option<mpsc::Sender<Box<dyn Work>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // The committer ends when it has done what waits and nobody can send.
+        self.work = None;
+        if let Some(thread) = lock(&self.thread).take()
+            && thread.thread().id() != std::thread::current().id()
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("folder", &self.0.shared.folder).finish_non_exhaustive()
+    }
+}
+
+/// Locks a mutex that guards data which a panic can't leave half-changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Store {
+    /// Opens the store in the folder `dir`; creates it when the folder is
+    /// absent or holds no store.
+    ///
+    /// Mends what a crash leaves (bytes after the last commit, an overwriting or
+    /// a removal that wasn't finished), and refuses everything else with a
+    /// sentence that says what to do: a store in use, logs or state that are
+    /// missing, cut or behind HEAD, a HEAD that is missing or too old.
+    pub fn open(dir: &Path, options: StoreOptions) -> Result<Store, StoreFault> {
+        let (shared, committer) = opening::open(dir, options)?;
+        let (work, queue) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("committer".to_owned())
+            .spawn(move || committer.run(&queue))
+            .map_err(|error| StoreFault::io(dir, "served by a thread", &error))?;
+        Ok(Store(Arc::new(Handle { shared, work: Some(work), thread: Mutex::new(Some(thread)) })))
+    }
+
+    /// Runs `work` on the committer and returns what it returned, once that is
+    /// durable.
+    ///
+    /// Works run in the order of the calls (not of the first polls), and one
+    /// sees what the earlier ones did. Those that wait together share one
+    /// flush. A work that returns an error changes nothing, and the others of
+    /// its group go on. Dropping the future doesn't take the work back.
+    ///
+    /// The work must be short, and must not wait for anything.
+    pub fn commit<T, F>(&self, work: F) -> impl Future<Output = Result<T, StoreFault>> + Send + 'static
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Tx) -> Result<T, StoreFault> + Send + 'static,
+    {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        self.send(Task::new(work, move |result| {
+            let _ = reply.send(result);
+        }));
+        let shared = self.0.shared.clone();
+        async move { answer.await.unwrap_or_else(|_| Err(shared.stopped())) }
+    }
+
+    /// As [`Store::commit`], for a thread that may block.
+    pub fn commit_blocking<T, F>(&self, work: F) -> Result<T, StoreFault>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Tx) -> Result<T, StoreFault> + Send + 'static,
+    {
+        let (reply, answer) = mpsc::sync_channel(1);
+        self.send(Task::new(work, move |result| {
+            let _ = reply.send(result);
+        }));
+        answer.recv().unwrap_or_else(|_| Err(self.0.shared.stopped()))
+    }
+
+    fn send(&self, work: Box<dyn Work>) {
+        if let Some(queue) = &self.0.work {
+            // When the committer is gone, dropping the work drops its reply,
+            // which tells who waits for it.
+            let _ = queue.send(work);
+        }
+    }
+
+    /// The value of the row `key`.
+    ///
+    /// Reads may see a commit a moment before it is durable; whatever is done
+    /// about it must go through a later commit.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreFault> {
+        let shared = &self.0.shared;
+        Ok(shared.tree.get(key).map_err(|e| shared.state_fault(&e))?.map(|v| v.to_vec()))
+    }
+
+    /// The rows whose key begins with `prefix`, in the order of their keys, read
+    /// as the iterator goes.
+    pub fn scan(&self, prefix: &[u8]) -> Rows {
+        Rows::new(&self.0.shared, self.0.shared.tree.scan_prefix(prefix))
+    }
+
+    /// The rows whose key is in `keys`, in the order of their keys, read as the
+    /// iterator goes.
+    pub fn range<K: AsRef<[u8]>>(&self, keys: impl RangeBounds<K>) -> Rows {
+        Rows::new(&self.0.shared, self.0.shared.tree.range(keys))
+    }
+
+    /// The last row whose key begins with `prefix`.
+    pub fn last(&self, prefix: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreFault> {
+        self.scan(prefix).next_back().transpose()
+    }
+
+    /// The value of the mark `name`, as [`Tx::mark`] set it.
+    pub fn mark(&self, name: &str) -> Result<Option<String>, StoreFault> {
+        let value = self.get(&rows::mark(name))?;
+        Ok(value.map(|v| String::from_utf8_lossy(&v).into_owned()))
+    }
+
+    /// `len` bytes of the log `log` at `offset`. Fails unless all of them are
+    /// committed.
+    pub fn read(&self, log: &str, offset: u64, len: usize) -> Result<Vec<u8>, StoreFault> {
+        self.0.shared.logs.read(log, offset, len)
+    }
+
+    /// The committed length of the log `log` in bytes; 0 when there is none.
+    pub fn log_len(&self, log: &str) -> u64 {
+        self.0.shared.logs.len(log)
+    }
+
+    /// The names of the logs that begin with `prefix`, sorted.
+    pub fn logs(&self, prefix: &str) -> Vec<String> {
+        self.0.shared.logs.names(prefix)
+    }
+
+    /// How many bytes are free on the disk of the folder, for this process.
+    pub fn free_bytes(&self) -> Result<u64, StoreFault> {
+        let folder = &self.0.shared.folder;
+        fs2::available_space(folder).map_err(|e| StoreFault::io(folder, "measured for free space", &e))
+    }
+
+    /// The number of the last commit that is durable.
+    pub fn commits(&self) -> u64 {
+        self.0.shared.commits.load(Ordering::Acquire)
+    }
+
+    /// Why the store is dead, when it is.
+    pub fn is_failed(&self) -> Option<String> {
+        self.0.shared.failed.get().map(ToString::to_string)
+    }
+}
+
+impl Shared {
+    fn state_fault(&self, error: &sled::Error) -> StoreFault {
+        StoreFault::State { folder: self.folder.join("state"), error: error.to_string() }
+    }
+
+    /// What is said when the committer is gone without an answer.
+    fn stopped(&self) -> StoreFault {
+        self.failed.get().cloned().unwrap_or_else(|| {
+            StoreFault::Failed(format!(
+                "the committer of the store in {} ended; this is a defect: start again, and report it",
+                self.folder.display()
+            ))
+        })
+    }
+}
