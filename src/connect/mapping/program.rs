@@ -1,0 +1,373 @@
+//! A jq program compiled for jaq, with what jaq lacks put into its syntax tree:
+//! a bound on how long it runs, and the place where it fails.
+//!
+//! - Every definition that calls itself counts a step first (`__tick`), and so
+//!   does each value of `range`; jq has no other unbounded loop. The step also
+//!   looks at how deep the stack is and how long the program has been running.
+//! - In the tracing form, which runs only to explain a failure, every call,
+//!   path, calculation and field of an object is wrapped in `__at`, which writes
+//!   down its place when an error passes through it.
+
+use super::native::{D, natives};
+use jaq_core::load::lex::StrPart;
+use jaq_core::load::parse::{BinaryOp, Def, Pattern, Term};
+use jaq_core::load::{self, Arena, File, Loader};
+use jaq_core::path::{Part, Path};
+use jaq_core::{Compiler, Filter};
+
+/// What a mapping can't use: the clock, the environment, the terminal, the
+/// process, the machine's time zone. A mapping's output depends on its input
+/// alone.
+const FORBIDDEN: [&str; 14] = [
+    "now",
+    "env",
+    "debug",
+    "debug_empty",
+    "stderr",
+    "stderr_empty",
+    "halt",
+    "halt_error",
+    "localtime",
+    "strflocaltime",
+    "input",
+    "inputs",
+    "input_filename",
+    "input_line_number",
+];
+
+/// A place in the program, and the field of the output that is made there.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// Line and column, from 1, of the first word there, if it has one.
+    pub at: Option<(u32, u32)>,
+    /// The key of the object's entry that is made there.
+    pub field: Option<String>,
+}
+
+/// Why a program doesn't compile, and where.
+pub(super) struct SyntaxFault {
+    pub at: (u32, u32),
+    pub problem: String,
+}
+
+/// A compiled program.
+pub(super) struct Program {
+    pub filter: Filter<D>,
+    /// What the numbers that `__at` writes down mean; empty unless traced.
+    pub places: Vec<Place>,
+}
+
+/// Checks the program as it is written.
+pub(super) fn check(source: &str) -> Result<(), SyntaxFault> {
+    let arena = Arena::default();
+    let modules = Loader::new(definitions())
+        .load(&arena, File { code: source, path: () })
+        .map_err(|faults| load_fault(source, faults))?;
+    Compiler::default().with_funs(natives()).compile(modules).map(drop).map_err(|faults| {
+        let named = faults.iter().flat_map(|(_, faults)| faults).next();
+        let Some((name, undefined)) = named else { return at_start("the program can't be compiled") };
+        let problem = if FORBIDDEN.contains(name) {
+            format!("{name} can't be used here: what a mapping gives depends on its input alone")
+        } else {
+            format!(
+                "there is no {} {name}; jq's standard ones and the helpers of connectors/README.md are known",
+                undefined.as_str()
+            )
+        };
+        SyntaxFault { at: line_and_column(source, name).unwrap_or((1, 1)), problem }
+    })
+}
+
+/// Compiles a program that [`check`] accepts; `traced` wraps it in `__at`.
+pub(super) fn compile(source: &str, traced: bool) -> Result<Program, SyntaxFault> {
+    let term = load::parse(source, |parser| parser.term()).ok_or_else(|| {
+        at_start("a mapping can't be a module, and can't import one; put everything in its file")
+    })?;
+    let arena = Arena::default();
+    let mut rewrite = Rewrite { source, arena: &arena, traced: false, places: Vec::new() };
+    let mut definitions: Vec<Def<&str>> = definitions().map(|def| rewrite.definition(def)).collect();
+    rewrite.traced = traced;
+    let body = rewrite.term(term);
+    let places = rewrite.places;
+    definitions.push(Def { name: "__mapping", args: Vec::new(), body });
+    let modules = Loader::new(definitions)
+        .load(&arena, File { code: "__mapping", path: () })
+        .map_err(|faults| load_fault(source, faults))?;
+    let filter = Compiler::default()
+        .with_funs(natives())
+        .compile(modules)
+        .map_err(|_| at_start("the program can't be compiled"))?;
+    Ok(Program { filter, places })
+}
+
+fn definitions() -> impl Iterator<Item = Def<&'static str>> {
+    jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs()).filter(|def| !is_forbidden(def.name))
+}
+
+pub(super) fn is_forbidden(name: &str) -> bool {
+    FORBIDDEN.contains(&name)
+}
+
+fn at_start(problem: &str) -> SyntaxFault {
+    SyntaxFault { at: (1, 1), problem: problem.to_owned() }
+}
+
+fn load_fault(source: &str, faults: load::Errors<&str, ()>) -> SyntaxFault {
+    let fault = |expected: &str, found: &str| {
+        let near: String = found.chars().take_while(|c| *c != '\n').take(20).collect();
+        let got =
+            if near.is_empty() { "the program ends".to_owned() } else { format!("`{near}` stands there") };
+        SyntaxFault {
+            at: line_and_column(source, found).unwrap_or((1, 1)),
+            problem: format!("expected {expected}, and {got}"),
+        }
+    };
+    match faults.into_iter().next().map(|(_, fault)| fault) {
+        Some(load::Error::Lex(faults)) if !faults.is_empty() => {
+            let (expected, found) = &faults[0];
+            fault(expected.as_str(), found)
+        }
+        Some(load::Error::Parse(faults)) if !faults.is_empty() => {
+            let (expected, found) = &faults[0];
+            match expected.as_str() {
+                "nothing" => fault("an operator or the end", found),
+                expected => fault(expected, found),
+            }
+        }
+        _ => at_start("a mapping can't import or include another file; put everything in its file"),
+    }
+}
+
+/// Where `part`, a slice of `source`, begins.
+fn line_and_column(source: &str, part: &str) -> Option<(u32, u32)> {
+    let start = (part.as_ptr() as usize).checked_sub(source.as_ptr() as usize)?;
+    let before = source.get(..start)?;
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    Some((line as u32, column as u32))
+}
+
+/// Puts steps and places into a syntax tree.
+struct Rewrite<'s> {
+    source: &'s str,
+    arena: &'s Arena,
+    traced: bool,
+    places: Vec<Place>,
+}
+
+type Tree<'s> = Term<&'s str>;
+
+impl<'s> Rewrite<'s> {
+    fn definition(&mut self, def: Def<&'s str>) -> Def<&'s str> {
+        let recursive = calls(&def.body, def.name);
+        let body = self.term(def.body);
+        let body = if recursive { pipe(call("__tick"), body) } else { body };
+        Def { name: def.name, args: def.args, body }
+    }
+
+    fn term(&mut self, term: Tree<'s>) -> Tree<'s> {
+        match term {
+            Term::Id | Term::Recurse | Term::Num(_) | Term::Var(_) | Term::Break(_) => term,
+            Term::Str(format, parts) => Term::Str(
+                format,
+                parts
+                    .into_iter()
+                    .map(|part| match part {
+                        StrPart::Term(term) => StrPart::Term(self.term(term)),
+                        part => part,
+                    })
+                    .collect(),
+            ),
+            Term::Arr(inner) => Term::Arr(inner.map(|inner| self.boxed(inner))),
+            Term::Obj(entries) => Term::Obj(entries.into_iter().map(|entry| self.entry(entry)).collect()),
+            Term::Neg(inner) => Term::Neg(self.boxed(inner)),
+            Term::BinOp(l, op, r) => {
+                let at = self.first_place(&l).or_else(|| self.first_place(&r));
+                let op = match op {
+                    BinaryOp::Pipe(pattern) => BinaryOp::Pipe(pattern.map(|pattern| self.pattern(pattern))),
+                    op => op,
+                };
+                let wrap = matches!(op, BinaryOp::Math(_) | BinaryOp::UpdateMath(_));
+                let term = Term::BinOp(self.boxed(l), op, self.boxed(r));
+                if wrap { self.at(at, None, term) } else { term }
+            }
+            Term::Label(name, inner) => Term::Label(name, self.boxed(inner)),
+            Term::Fold(name, xs, pattern, args) => {
+                let xs = self.boxed(xs);
+                let pattern = self.pattern(pattern);
+                Term::Fold(name, xs, pattern, args.into_iter().map(|arg| self.term(arg)).collect())
+            }
+            Term::TryCatch(inner, catch) => {
+                Term::TryCatch(self.boxed(inner), catch.map(|catch| self.boxed(catch)))
+            }
+            Term::IfThenElse(branches, otherwise) => Term::IfThenElse(
+                branches.into_iter().map(|(test, then)| (self.term(test), self.term(then))).collect(),
+                otherwise.map(|otherwise| self.boxed(otherwise)),
+            ),
+            Term::Def(defs, inner) => {
+                let defs = defs.into_iter().map(|def| self.definition(def)).collect();
+                Term::Def(defs, self.boxed(inner))
+            }
+            Term::Call(name, args) => {
+                let at = line_and_column(self.source, name);
+                let endless = name == "range" && args.len() == 3;
+                let term = Term::Call(name, args.into_iter().map(|arg| self.term(arg)).collect());
+                let term = self.at(at, None, term);
+                if endless { pipe(term, call("__tick")) } else { term }
+            }
+            Term::Path(from, path) => {
+                let at = path.0.iter().find_map(|(part, _)| match part {
+                    Part::Index(index) => self.first_place(index),
+                    Part::Range(from, to) => from.iter().chain(to).find_map(|term| self.first_place(term)),
+                });
+                let at = at.or_else(|| self.first_place(&from));
+                let from = self.boxed(from);
+                let path = Path(
+                    path.0
+                        .into_iter()
+                        .map(|(part, optional)| {
+                            let part = match part {
+                                Part::Index(index) => Part::Index(self.term(index)),
+                                Part::Range(from, to) => {
+                                    Part::Range(from.map(|f| self.term(f)), to.map(|t| self.term(t)))
+                                }
+                            };
+                            (part, optional)
+                        })
+                        .collect(),
+                );
+                self.at(at, None, Term::Path(from, path))
+            }
+        }
+    }
+
+    fn boxed(&mut self, term: Box<Tree<'s>>) -> Box<Tree<'s>> {
+        Box::new(self.term(*term))
+    }
+
+    fn entry(&mut self, (key, value): (Tree<'s>, Option<Tree<'s>>)) -> (Tree<'s>, Option<Tree<'s>>) {
+        let at = self.first_place(&key);
+        let field = literal(&key).map(str::to_owned);
+        let key = self.term(key);
+        let value = value.map(|value| {
+            let value = self.term(value);
+            self.at(at, field, value)
+        });
+        (key, value)
+    }
+
+    fn pattern(&mut self, pattern: Pattern<&'s str>) -> Pattern<&'s str> {
+        match pattern {
+            Pattern::Var(name) => Pattern::Var(name),
+            Pattern::Arr(inner) => Pattern::Arr(inner.into_iter().map(|p| self.pattern(p)).collect()),
+            Pattern::Obj(inner) => {
+                Pattern::Obj(inner.into_iter().map(|(key, p)| (self.term(key), self.pattern(p))).collect())
+            }
+        }
+    }
+
+    /// Wraps `term` in `__at(number; term)` in the tracing form.
+    fn at(&mut self, at: Option<(u32, u32)>, field: Option<String>, term: Tree<'s>) -> Tree<'s> {
+        if !self.traced || (at.is_none() && field.is_none()) {
+            return term;
+        }
+        let number: &'s str = self.arena.alloc(self.places.len().to_string());
+        self.places.push(Place { at, field });
+        Term::Call("__at", vec![Term::Num(number), term])
+    }
+
+    /// The place of the first word of `term` that stands in the source.
+    fn first_place(&self, term: &Tree<'s>) -> Option<(u32, u32)> {
+        first_word(term).and_then(|word| line_and_column(self.source, word))
+    }
+}
+
+fn pipe<'s>(l: Tree<'s>, r: Tree<'s>) -> Tree<'s> {
+    Term::BinOp(Box::new(l), BinaryOp::Pipe(None), Box::new(r))
+}
+
+fn call<'s>(name: &'s str) -> Tree<'s> {
+    Term::Call(name, Vec::new())
+}
+
+/// The text of a term that is one literal text.
+fn literal<'s>(term: &Tree<'s>) -> Option<&'s str> {
+    match term {
+        Term::Str(None, parts) => match &parts[..] {
+            [StrPart::Str(text)] => Some(text),
+            _ => None,
+        },
+        Term::Var(name) => name.strip_prefix('$'),
+        _ => None,
+    }
+}
+
+fn first_word<'s>(term: &Tree<'s>) -> Option<&'s str> {
+    match term {
+        Term::Num(word)
+        | Term::Call(word, _)
+        | Term::Var(word)
+        | Term::Break(word)
+        | Term::Label(word, _) => Some(word),
+        Term::Fold(word, ..) => Some(word),
+        Term::Str(_, parts) => parts.iter().find_map(|part| match part {
+            StrPart::Str(text) => Some(*text),
+            StrPart::Term(term) => first_word(term),
+            StrPart::Char(_) => None,
+        }),
+        Term::Arr(inner) => inner.as_deref().and_then(first_word),
+        Term::Obj(entries) => entries.iter().find_map(|(key, _)| first_word(key)),
+        Term::Neg(inner) | Term::TryCatch(inner, _) => first_word(inner),
+        Term::BinOp(l, _, r) => first_word(l).or_else(|| first_word(r)),
+        Term::IfThenElse(branches, _) => branches.iter().find_map(|(test, _)| first_word(test)),
+        Term::Def(defs, inner) => defs.first().map(|def| def.name).or_else(|| first_word(inner)),
+        Term::Path(from, path) => first_word(from).or_else(|| {
+            path.0.iter().find_map(|(part, _)| match part {
+                Part::Index(index) => first_word(index),
+                Part::Range(from, to) => from.iter().chain(to).find_map(first_word),
+            })
+        }),
+        Term::Id | Term::Recurse => None,
+    }
+}
+
+/// Whether `term` calls `name`.
+fn calls(term: &Tree<'_>, name: &str) -> bool {
+    let inner = |term: &Tree<'_>| calls(term, name);
+    let in_pattern = |pattern: &Pattern<&str>| pattern_calls(pattern, name);
+    match term {
+        Term::Id | Term::Recurse | Term::Num(_) | Term::Var(_) | Term::Break(_) => false,
+        Term::Call(called, args) => *called == name || args.iter().any(inner),
+        Term::Str(_, parts) => parts.iter().any(|part| matches!(part, StrPart::Term(term) if inner(term))),
+        Term::Arr(term) => term.as_deref().is_some_and(inner),
+        Term::Obj(entries) => {
+            entries.iter().any(|(key, value)| inner(key) || value.as_ref().is_some_and(inner))
+        }
+        Term::Neg(term) | Term::Label(_, term) => inner(term),
+        Term::BinOp(l, op, r) => {
+            inner(l) || inner(r) || matches!(op, BinaryOp::Pipe(Some(pattern)) if in_pattern(pattern))
+        }
+        Term::Fold(_, xs, pattern, args) => inner(xs) || in_pattern(pattern) || args.iter().any(inner),
+        Term::TryCatch(term, catch) => inner(term) || catch.as_deref().is_some_and(inner),
+        Term::IfThenElse(branches, otherwise) => {
+            branches.iter().any(|(test, then)| inner(test) || inner(then))
+                || otherwise.as_deref().is_some_and(inner)
+        }
+        Term::Def(defs, term) => defs.iter().any(|def| inner(&def.body)) || inner(term),
+        Term::Path(from, path) => {
+            inner(from)
+                || path.0.iter().any(|(part, _)| match part {
+                    Part::Index(index) => inner(index),
+                    Part::Range(from, to) => from.iter().chain(to).any(inner),
+                })
+        }
+    }
+}
+
+fn pattern_calls(pattern: &Pattern<&str>, name: &str) -> bool {
+    match pattern {
+        Pattern::Var(_) => false,
+        Pattern::Arr(inner) => inner.iter().any(|p| pattern_calls(p, name)),
+        Pattern::Obj(inner) => inner.iter().any(|(key, p)| calls(key, name) || pattern_calls(p, name)),
+    }
+}
