@@ -2,12 +2,13 @@
 //! with which fields, and under which numbers.
 
 use crate::agreements::SubjectMode;
-use crate::event::MemberName;
+use crate::event::{MemberName, SchemaRef};
 use crate::hub::recorded::{Class, RecordedBatch};
 use crate::hub::world::World;
 use crate::hub::{HubFault, Shared};
 use crate::schema::Projection;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -75,26 +76,52 @@ pub(super) enum Plan {
         /// `ID:VERSION`.
         agreement: String,
         /// The schema, whole.
-        projection: Arc<Projection>,
+        cut: Arc<Cut>,
     },
     /// With the granted fields only.
     Project {
         /// `ID:VERSION`.
         agreement: String,
         /// The granted fields.
-        projection: Arc<Projection>,
+        cut: Arc<Cut>,
         /// How the subject is translated.
         subject: SubjectMode,
     },
 }
 
 impl Plan {
-    /// The schema that a recipient needs for these events.
-    pub(super) fn projection(&self) -> Option<&Arc<Projection>> {
+    /// The schema that a recipient needs for these events, and its
+    /// `dataschema`: the publisher's own where the body is unchanged, the
+    /// projected one elsewhere.
+    pub(super) fn schema(&self) -> Option<(&str, &Projection)> {
         match self {
-            Plan::Verbatim { projection, .. } | Plan::Project { projection, .. } => Some(projection),
+            Plan::Verbatim { cut, .. } => Some((&cut.plain, &cut.projection)),
+            Plan::Project { cut, .. } => Some((&cut.projected, &cut.projection)),
             Plan::Skip | Plan::Own => None,
         }
+    }
+}
+
+/// A projection and the two names that it may have on the wire.
+pub(crate) struct Cut {
+    /// The projection.
+    pub projection: Arc<Projection>,
+    /// The schema that it is cut from.
+    pub plain: String,
+    /// The projected schema: with the first 32 hexadecimal digits of the
+    /// SHA-256 of its JSON text.
+    pub projected: String,
+}
+
+impl Cut {
+    /// Names `projection`.
+    pub(super) fn of(projection: Arc<Projection>) -> Cut {
+        let reference = projection.reference();
+        let digest = Sha256::digest(projection.json());
+        let hex32 = digest[..16].iter().map(|b| format!("{b:02x}")).collect();
+        let plain = SchemaRef { projection: None, ..reference.clone() }.to_string();
+        let projected = SchemaRef { projection: Some(hex32), ..reference.clone() }.to_string();
+        Cut { projection, plain, projected }
     }
 }
 
@@ -134,12 +161,12 @@ pub(super) fn plan(shared: &Shared, world: &World, class: &Class, rule: &Rule) -
         Rule::Nothing | Rule::Withheld { .. } => Ok(Plan::Skip),
         Rule::Own => Ok(Plan::Own),
         Rule::Granted { agreement, fields, subject } => {
-            let projection = shared.projection(world, class.event_type.as_str(), class.version, fields)?;
+            let cut = shared.cut(world, class.event_type.as_str(), class.version, fields)?;
             let agreement = agreement.clone();
             let whole = fields.iter().any(|f| f == "*");
             Ok(match (whole, subject) {
-                (true, SubjectMode::Publisher) => Plan::Verbatim { agreement, projection },
-                (_, subject) => Plan::Project { agreement, projection, subject: *subject },
+                (true, SubjectMode::Publisher) => Plan::Verbatim { agreement, cut },
+                (_, subject) => Plan::Project { agreement, cut, subject: *subject },
             })
         }
     }
@@ -164,11 +191,11 @@ pub(super) fn decide(
     let mut schemas = Vec::new();
     let mut added = BTreeSet::new();
     for (number, plan) in plans.iter().enumerate() {
-        if let Some(projection) = plan.projection() {
-            let reference = shared.schema_reference(plan, projection);
-            if !known.contains(&reference) && added.insert(reference) {
-                schemas.push(number as u16);
-            }
+        if let Some((reference, _)) = plan.schema()
+            && !known.contains(reference)
+            && added.insert(reference)
+        {
+            schemas.push(number as u16);
         }
     }
     let mut skipped = Vec::new();

@@ -261,7 +261,7 @@ impl Builder<'_> {
             "type": bounded(message.kind.as_deref()),
             "reason": refused.refusal.reason.as_str(),
             "detail": refused.refusal.detail,
-            "received": self.at.to_string(),
+            "received_at": self.at.to_string(),
         });
         let (event_type, body) = world.hub_types.encode(super::REJECTED, &record)?;
         let attributes = self.shared.hub_attributes(&event_type, &format!("record/{}", self.next), self.at);

@@ -105,13 +105,13 @@ pub(super) fn batch_key(first: u64) -> Vec<u8> {
 
 /// How the journal names a message whose key and fingerprint are given: the
 /// salt comes of the event's key, so that it goes with the slot.
-pub(super) fn journal_name(key: &EventKey, purpose: &[&[u8]], fingerprint: &[u8; 32]) -> Name {
-    seal::hmac_bytes(&seal::hmac(key.expose(), purpose), fingerprint)
+pub(super) fn journal_name(secret: &[u8; 32], purpose: &[&[u8]], fingerprint: &[u8; 32]) -> Name {
+    seal::hmac_bytes(&seal::hmac(secret, purpose), fingerprint)
 }
 
 /// What a member's event is named by.
 pub(super) fn event_name(key: &EventKey, fingerprint: &[u8; 32]) -> Name {
-    journal_name(key, &[b"event"], fingerprint)
+    journal_name(key.expose(), &[b"event"], fingerprint)
 }
 
 /// The recorded events in their order: the newest in memory, the others read

@@ -244,9 +244,7 @@ impl Release {
     fn learn(&mut self, decision: &Decided) {
         for class in &decision.row.schemas {
             let plan = &decision.plans[usize::from(*class)];
-            if let Some(projection) = plan.projection() {
-                self.known.insert(self.shared.schema_reference(plan, projection));
-            }
+            self.known.extend(plan.schema().map(|(reference, _)| reference.to_owned()));
         }
     }
 
@@ -278,8 +276,7 @@ impl Release {
             rows.push((decision_key(recipient, decided.row.first), encode_row(&decided.row)));
             for class in &decided.row.schemas {
                 let plan = &decided.plans[usize::from(*class)];
-                if let Some(projection) = plan.projection() {
-                    let reference = self.shared.schema_reference(plan, projection);
+                if let Some((reference, _)) = plan.schema() {
                     let key = [known_prefix(recipient).as_slice(), reference.as_bytes()].concat();
                     rows.push((key, decided.row.sequence.to_be_bytes().to_vec()));
                 }

@@ -95,13 +95,10 @@ impl Sealer {
 
     /// The JSON text of a schema, before its first use.
     fn schema(&self, job: &Job, plan: &Plan) -> Result<Sealed, HubFault> {
-        let projection = plan.projection().ok_or(HubFault::Damaged("a decision publishes a schema it doesn't use"))?;
-        let reference = self.shared.schema_reference(plan, projection);
-        self.hub_message(
-            job,
-            SCHEMA_PUBLISHED,
-            &serde_json::json!({"dataschema": reference, "schema": projection.json()}),
-        )
+        let (reference, projection) =
+            plan.schema().ok_or(HubFault::Damaged("a decision publishes a schema that it doesn't use"))?;
+        let record = serde_json::json!({"reference": reference, "schema": projection.json()});
+        self.hub_message(job, SCHEMA_PUBLISHED, &record)
     }
 
     /// A message of the hub's own that isn't in the timeline. The journal's
@@ -112,23 +109,21 @@ impl Sealer {
         let at = jiff::Timestamp::from_millisecond(row.at).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
         let name = format!("delivery/{}/{}/{}", self.recipient, row.epoch, job.number);
         let attributes = self.shared.hub_attributes(&event_type, &name, at);
-        let salt = crate::seal::EventKey::from_bytes(self.shared.secrets.journal);
-        self.finish(job, attributes, Bytes::from(body), None, &salt, [0; 32], None)
+        let secret = self.shared.secrets.journal.expose();
+        self.finish(job, attributes, Bytes::from(body), None, secret, [0; 32], None)
     }
 
     fn event(&self, job: &Job, class: u16, event: &RecordedEvent) -> Result<Sealed, HubFault> {
         let given = |name| event.attributes.get(name).unwrap_or_default();
         let recipient = self.recipient.as_str();
         let plan = &job.decided.plans[usize::from(class)];
-        let (agreement, projection) = match plan {
+        let (agreement, cut) = match plan {
             Plan::Skip => return Err(HubFault::Damaged("a decision numbers an event that it skips")),
             Plan::Own => {
                 let (attributes, body) = (event.attributes.clone(), event.body.clone());
-                return self.finish(job, attributes, body, None, &event.key, event.name, None);
+                return self.finish(job, attributes, body, None, event.key.expose(), event.name, None);
             }
-            Plan::Verbatim { agreement, projection } | Plan::Project { agreement, projection, .. } => {
-                (agreement, projection)
-            }
+            Plan::Verbatim { agreement, cut } | Plan::Project { agreement, cut, .. } => (agreement, cut),
         };
         let mut attributes = Attributes::default();
         for name in ["specversion", "source", "type", "datacontenttype"] {
@@ -141,19 +136,19 @@ impl Sealer {
             }
             attributes.set("origin", URL_SAFE_NO_PAD.encode(Sha256::digest(signature)));
             let origin = Some(signature.to_owned());
-            return self.finish(job, attributes, event.body.clone(), Some(agreement), &event.key, event.name, origin);
+            return self.finish(job, attributes, event.body.clone(), Some(agreement), event.key.expose(), event.name, origin);
         };
         let (source, time) = (given("source"), given("time"));
         attributes.set("id", self.shared.pairwise.event_id(source, recipient, given("id")));
         // Cut to the second: `2026-11-24T01:02:03.4Z` to `2026-11-24T01:02:03Z`.
         attributes.set("time", format!("{}Z", time.get(..19).unwrap_or(time)));
-        attributes.set("dataschema", self.shared.schema_reference(plan, projection));
+        attributes.set("dataschema", cut.projected.as_str());
         attributes.set("subject", self.subject(job, class, given("subject"), *subject));
-        let body = projection.apply(&event.body).map_err(|_| {
+        let body = cut.projection.apply(&event.body).map_err(|_| {
             // Intake decoded this very body with this very schema.
             HubFault::Damaged("a recorded event's body can't be projected")
         })?;
-        self.finish(job, attributes, Bytes::from(body), Some(agreement), &event.key, event.name, None)
+        self.finish(job, attributes, Bytes::from(body), Some(agreement), event.key.expose(), event.name, None)
     }
 
     fn subject(&self, job: &Job, class: u16, subject: &str, mode: SubjectMode) -> String {
@@ -178,7 +173,7 @@ impl Sealer {
         mut attributes: Attributes,
         body: Bytes,
         agreement: Option<&String>,
-        key: &crate::seal::EventKey,
+        secret: &[u8; 32],
         event: Name,
         origin_signature: Option<String>,
     ) -> Result<Sealed, HubFault> {
@@ -196,7 +191,7 @@ impl Sealer {
             [b"delivered", recipient.as_bytes(), &row.epoch.to_be_bytes(), &job.number.to_be_bytes()];
         let leaf = Leaf::new(&Entry::Delivered {
             at: row.at,
-            name: recorded::journal_name(key, &purpose, &fingerprint),
+            name: recorded::journal_name(secret, &purpose, &fingerprint),
             event,
             recipient: recipient.to_owned(),
             epoch: row.epoch,

@@ -4,13 +4,12 @@ use crate::bus::{BatchLimits, BusFault};
 use crate::event::{Attributes, EventType, MemberName, SchemaRef};
 use crate::hub::HubFault;
 use crate::hub::check::Rules;
-use crate::hub::decide::Plan;
+use crate::hub::decide::Cut;
 use crate::hub::recorded::Timeline;
 use crate::hub::world::{self, InForce, Sources, World};
 use crate::keys::{Jwks, PrivateKey};
 use crate::metrics::Metrics;
 use crate::persons::Pairwise;
-use crate::schema::Projection;
 use crate::seal::{self, Kek};
 use crate::store::{Ids, Store};
 use base64::Engine;
@@ -54,7 +53,7 @@ pub(crate) struct Shared {
     pub(super) disk_low: AtomicBool,
     world: RwLock<Arc<World>>,
     sets: RwLock<HashMap<u32, Arc<Vec<InForce>>>>,
-    projections: RwLock<HashMap<(String, u32, Vec<String>), Arc<Projection>>>,
+    cuts: RwLock<HashMap<(String, u32, Vec<String>), Arc<Cut>>>,
 }
 
 impl Shared {
@@ -96,7 +95,7 @@ impl Shared {
             disk_low: AtomicBool::new(false),
             world: RwLock::new(Arc::new(world)),
             sets: RwLock::default(),
-            projections: RwLock::default(),
+            cuts: RwLock::default(),
             store,
         })
     }
@@ -110,7 +109,7 @@ impl Shared {
     pub(super) fn replace_world(&self, world: World) {
         *self.world.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(world);
         // A schema may have been replaced with the world.
-        self.projections.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.cuts.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// The agreements that were in force under the set `number`.
@@ -124,34 +123,24 @@ impl Shared {
     }
 
     /// The projection of a schema to `fields`, made once.
-    pub(super) fn projection(
+    pub(super) fn cut(
         &self,
         world: &World,
         event_type: &str,
         version: u32,
         fields: &[String],
-    ) -> Result<Arc<Projection>, HubFault> {
+    ) -> Result<Arc<Cut>, HubFault> {
         let key = (event_type.to_owned(), version, fields.to_vec());
-        if let Some(known) = self.projections.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        if let Some(known) = self.cuts.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(Arc::clone(known));
         }
         let schema = world
             .registry
             .get(event_type, version)
             .ok_or(HubFault::Damaged("an event was decided whose schema isn't registered any more"))?;
-        let made = schema.project(fields)?;
-        self.projections.write().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::clone(&made));
+        let made = Arc::new(Cut::of(schema.project(fields)?));
+        self.cuts.write().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::clone(&made));
         Ok(made)
-    }
-
-    /// The `dataschema` that `plan` delivers: the publisher's own where the
-    /// body is unchanged, the projected one elsewhere.
-    pub(super) fn schema_reference(&self, plan: &Plan, projection: &Projection) -> String {
-        let reference = projection.reference();
-        match plan {
-            Plan::Verbatim { .. } => SchemaRef { projection: None, ..reference.clone() }.to_string(),
-            _ => reference.to_string(),
-        }
     }
 
     /// The attributes of a message of the hub's own. `what` names it among all

@@ -85,10 +85,10 @@ fn decision(
         }
         Rule::Granted { agreement, fields, .. } => {
             let world = shared.world();
-            let projection = shared.projection(&world, class.event_type.as_str(), class.version, fields)?;
+            let cut = shared.cut(&world, class.event_type.as_str(), class.version, fields)?;
             decision.agreement = Some(agreement.clone());
             decision.granted = fields.clone();
-            decision.withheld = projection.withheld().to_vec();
+            decision.withheld = cut.projection.withheld().to_vec();
             if row.skipped.contains(&(place as u32)) {
                 decision.not_sent = Some("the event was erased before it was decided".into());
             } else {

@@ -77,10 +77,10 @@ impl World {
     /// thing that is wrong; what is in use stays in use.
     pub(super) fn load(sources: &Sources, day: Date) -> Result<World, HubFault> {
         let directory = Directory::load(&sources.members)?;
-        let mut registry = Registry::embedded()?;
-        if let Some(folder) = &sources.schemas {
-            registry.load(folder)?;
-        }
+        let registry = match &sources.schemas {
+            Some(folder) => Registry::load(folder)?,
+            None => Registry::embedded()?,
+        };
         let agreements = Agreements::load(&sources.agreements, &directory)?;
         let agreements = agreements.check_against(&|event_type: &EventType, version: u32, path: &str| {
             let schema = registry
