@@ -20,6 +20,9 @@ const GROUP_BYTES: usize = 32 << 20;
 /// How many logs are kept open for writing.
 const OPEN_FILES: usize = 128;
 
+/// How many logs are fdatasynced at once.
+const SYNCS_AT_ONCE: usize = 4;
+
 /// A work that waits, with who waits for it.
 pub(super) trait Work: Send {
     /// Runs it. What it changed is in `group`, or nothing if it failed.
@@ -42,9 +45,9 @@ where
     F: FnOnce(&mut Tx) -> Result<T, StoreFault> + Send + 'static,
     R: FnOnce(Result<T, StoreFault>) + Send + 'static,
 {
-    pub(super) fn new(work: F, reply: R) -> Box<dyn Work> {
+    pub(super) fn new(work: F, reply: R) -> Task<T, F, R> {
         let result = Err(StoreFault::Aborted("the work wasn't run".to_owned()));
-        Box::new(Task { work: Some(work), result, reply })
+        Task { work: Some(work), result, reply }
     }
 }
 
@@ -194,12 +197,9 @@ impl Committer {
             };
             self.disk.write(file, append.start, &append.bytes).map_err(|e| failure("written", e))?;
         }
-        for log in group.appends.keys() {
-            if let Some(file) = self.files.get(log) {
-                self.disk.sync(file).map_err(|e| failure(&self.disk, log, "synced", e))?;
-            }
-        }
-        Ok(())
+        let written: Vec<_> =
+            group.appends.keys().filter_map(|log| self.files.get(log).map(|f| (log.as_str(), f))).collect();
+        sync_all(&self.disk, &written)
     }
 
     /// Applies the rows to the state as one batch, with the store's own, and
@@ -278,11 +278,29 @@ impl Committer {
             };
             self.disk.write(file, *offset, bytes).map_err(failure)?;
         }
-        for (log, file) in &touched {
-            self.disk.sync(file).map_err(|e| failure(&self.disk, log, "synced", e))?;
-        }
-        Ok(())
+        let written: Vec<_> = touched.iter().map(|(log, file)| (*log, file)).collect();
+        sync_all(&self.disk, &written)
     }
+}
+
+/// fdatasyncs the logs, up to four at once: a file system makes what waits
+/// together durable with one write of its journal.
+fn sync_all(disk: &Disk, logs: &[(&str, &File)]) -> Result<(), Failure> {
+    let sync = |logs: &[(&str, &File)]| {
+        logs.iter().try_for_each(|(log, file)| disk.sync(file).map_err(|e| failure(disk, log, "synced", e)))
+    };
+    let mut parts = logs.chunks(logs.len().div_ceil(SYNCS_AT_ONCE).max(1));
+    let first = parts.next().unwrap_or_default();
+    std::thread::scope(|scope| {
+        let others: Vec<_> = parts.map(|part| scope.spawn(move || sync(part))).collect();
+        let mut result = sync(first);
+        for other in others {
+            let synced =
+                other.join().unwrap_or_else(|_| Err(failure(disk, "", "synced", "a thread panicked")));
+            result = result.and(synced);
+        }
+        result
+    })
 }
 
 fn failure(disk: &Disk, name: &str, action: &'static str, error: impl ToString) -> Failure {

@@ -33,7 +33,7 @@ impl Ids {
     /// the key of the hashes: the same for the whole life of the store.
     pub fn load(store: &Store, secret: Secret32) -> Result<Ids, StoreFault> {
         let length = store.log_len(LOG);
-        if length % RECORD as u64 != 0 {
+        if !length.is_multiple_of(RECORD as u64) {
             let why = "it doesn't end with a whole record".to_owned();
             return Err(StoreFault::Damaged { log: LOG.to_owned(), offset: length, why });
         }

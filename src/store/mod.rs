@@ -41,7 +41,7 @@ pub use changes::Tx;
 pub use fault::StoreFault;
 
 pub use ids::Ids;
-pub use rows::Rows;
+pub use rows::{Row, Rows};
 
 use committer::{Task, Work};
 use logs::Logs;
@@ -141,9 +141,9 @@ impl Store {
         F: FnOnce(&mut Tx) -> Result<T, StoreFault> + Send + 'static,
     {
         let (reply, answer) = tokio::sync::oneshot::channel();
-        self.send(Task::new(work, move |result| {
+        self.send(Box::new(Task::new(work, move |result| {
             let _ = reply.send(result);
-        }));
+        })));
         let shared = self.0.shared.clone();
         async move { answer.await.unwrap_or_else(|_| Err(shared.stopped())) }
     }
@@ -155,9 +155,9 @@ impl Store {
         F: FnOnce(&mut Tx) -> Result<T, StoreFault> + Send + 'static,
     {
         let (reply, answer) = mpsc::sync_channel(1);
-        self.send(Task::new(work, move |result| {
+        self.send(Box::new(Task::new(work, move |result| {
             let _ = reply.send(result);
-        }));
+        })));
         answer.recv().unwrap_or_else(|_| Err(self.0.shared.stopped()))
     }
 
@@ -191,7 +191,7 @@ impl Store {
     }
 
     /// The last row whose key begins with `prefix`.
-    pub fn last(&self, prefix: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreFault> {
+    pub fn last(&self, prefix: &[u8]) -> Result<Option<Row>, StoreFault> {
         self.scan(prefix).next_back().transpose()
     }
 

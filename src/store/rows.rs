@@ -87,7 +87,8 @@ impl Rows {
     }
 }
 
-type Row = (Vec<u8>, Vec<u8>);
+/// A row: its key and its value.
+pub type Row = (Vec<u8>, Vec<u8>);
 
 impl Iterator for Rows {
     type Item = Result<Row, StoreFault>;

@@ -369,24 +369,30 @@ fn a_damaged_head_is_refused() {
 
 /// Makes the n-th step after it is armed end otherwise.
 #[derive(Default)]
-struct Script(Mutex<(Option<(usize, Outcome)>, Vec<Step>)>);
+struct Script(Mutex<Steps>);
+
+#[derive(Default)]
+struct Steps {
+    armed: Option<(usize, Outcome)>,
+    seen: Vec<Step>,
+}
 
 impl Script {
     fn arm(&self, nth: usize, outcome: Outcome) {
-        *lock(&self.0) = (Some((nth, outcome)), Vec::new());
+        *lock(&self.0) = Steps { armed: Some((nth, outcome)), seen: Vec::new() };
     }
 
     fn steps(&self) -> Vec<Step> {
-        lock(&self.0).1.clone()
+        lock(&self.0).seen.clone()
     }
 }
 
 impl Faults for Script {
     fn next(&self, step: Step) -> Outcome {
-        let (script, seen) = &mut *lock(&self.0);
-        seen.push(step);
-        match *script {
-            Some((nth, outcome)) if nth + 1 == seen.len() => outcome,
+        let steps = &mut *lock(&self.0);
+        steps.seen.push(step);
+        match steps.armed {
+            Some((nth, outcome)) if nth + 1 == steps.seen.len() => outcome,
             _ => Outcome::Happens,
         }
     }
