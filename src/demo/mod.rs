@@ -1,1 +1,3 @@
 //! The Boost-like server and the demo.
+
+pub mod options;
