@@ -1,3 +1,5 @@
 //! The program `pirogue`: see [`pirogue::cli`].
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    pirogue::cli::run()
+}

@@ -84,6 +84,11 @@ fn unknown_sentence(keys: &[UnknownKey]) -> String {
 }
 
 impl HubConfig {
+    /// The file of defaults of a hub: every key with its meaning.
+    pub fn defaults() -> &'static str {
+        <HubConfig as Settings>::DEFAULTS
+    }
+
     /// Loads the settings of a hub: the defaults, the file at `path`, the
     /// environment.
     pub fn load(path: &Path) -> Result<HubConfig, ConfigFault> {
@@ -92,6 +97,11 @@ impl HubConfig {
 }
 
 impl ConnectConfig {
+    /// The file of defaults of a member's side: every key with its meaning.
+    pub fn defaults() -> &'static str {
+        <ConnectConfig as Settings>::DEFAULTS
+    }
+
     /// Loads the settings of a member's side: the defaults, the file at `path`,
     /// the environment.
     pub fn load(path: &Path) -> Result<ConnectConfig, ConfigFault> {

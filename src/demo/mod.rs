@@ -1,3 +1,4 @@
 //! The Boost-like server and the demo.
 
 pub mod boost;
+pub mod options;

@@ -1,0 +1,45 @@
+//! What the commands that ask a running hub have in common.
+
+use crate::config::HubConfig;
+use crate::hub::operator::{Answer, Request};
+use crate::ops::client;
+use anyhow::{anyhow, bail};
+use std::path::PathBuf;
+
+/// Which hub to ask. Both may be set, since the configuration may come from the
+/// environment: then the data folder counts.
+#[derive(Clone, Debug, clap::Args)]
+#[group(required = true, multiple = true)]
+pub(super) struct WhichHub {
+    /// The hub's configuration file; its data folder has the hub's socket.
+    #[arg(long, value_name = "FILE", env = "PIROGUE_CONFIG")]
+    config: Option<PathBuf>,
+    /// The hub's data folder, instead of its configuration.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+impl WhichHub {
+    /// Asks the hub. An answer that it can't be done is a fault.
+    pub(super) fn ask(&self, request: &Request) -> anyhow::Result<Answer> {
+        let data = match (&self.data, &self.config) {
+            (Some(data), _) => data.clone(),
+            (None, Some(config)) => HubConfig::load(config)?.data,
+            (None, None) => bail!("say which hub: --config FILE or --data DIR"),
+        };
+        match client::call(&data, request)? {
+            Answer::Failed { detail } | Answer::NotFound { detail } => Err(anyhow!(detail)),
+            answer => Ok(answer),
+        }
+    }
+}
+
+/// The fault that a hub answered something else than what was asked.
+pub(super) fn unexpected() -> anyhow::Error {
+    anyhow!("the hub answered something else than what was asked: are hub and command of the same version?")
+}
+
+/// Prints a report as JSON on standard output.
+pub(super) fn print_json(report: &impl serde::Serialize) -> anyhow::Result<()> {
+    super::render::print(&serde_json::to_string_pretty(report)?)
+}

@@ -1,0 +1,227 @@
+//! The program as a person at a terminal meets it: help, errors, exit statuses.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+const COMMANDS: [&[&str]; 11] = [
+    &[],
+    &["demo"],
+    &["hub"],
+    &["connect"],
+    &["trace"],
+    &["status"],
+    &["reload"],
+    &["quarantine", "list"],
+    &["quarantine", "show"],
+    &["config", "show"],
+    &["config", "defaults"],
+];
+
+fn pirogue(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pirogue"));
+    command.args(arguments).env_remove("PIROGUE_CONFIG").env("COLUMNS", "100");
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PIROGUE__")) {
+        command.env_remove(name);
+    }
+    command.output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The one sentence of a command that failed with `status`.
+fn sentence(output: &Output, status: i32) -> String {
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{error}");
+    assert_eq!(text(&output.stdout), "");
+    assert_eq!(error.lines().count(), 1, "{error}");
+    error.trim_end().strip_prefix("pirogue: ").expect("who speaks").to_owned()
+}
+
+fn file(folder: &Path, name: &str, content: &str) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, content).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_help_of_every_command_has_its_use_and_an_example() {
+    for command in COMMANDS {
+        for flag in ["-h", "--help"] {
+            let output = pirogue(&[command, &[flag]].concat());
+            let help = text(&output.stdout);
+            assert!(output.status.success(), "{command:?}");
+            let whole = ["pirogue", &command.join(" ")].join(" ");
+            assert!(help.contains(&format!("Usage: {}", whole.trim_end())), "{help}");
+            assert!(help.contains("Example"), "{help}");
+            assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+        }
+    }
+}
+
+#[test]
+fn the_program_says_in_a_page_what_it_can_do() {
+    insta::assert_snapshot!(text(&pirogue(&["-h"]).stdout), @r#"
+        Exchange signed events between administrations, field by field, as their agreements say
+
+        Usage: pirogue [OPTIONS] <COMMAND>
+
+        Commands:
+          demo        Show the whole exchange on this machine, with synthetic people
+          hub         Run a hub: take events in, and deliver what the agreements grant
+          connect     Run a member's connectors, and receive what the hub delivers
+          trace       Tell one event's whole story: taken in or refused, decided, delivered
+          status      Show how a running hub is: what it took in, who got what, what waits
+          reload      Make a running hub read members, agreements and schemas again
+          quarantine  Look at the messages that a hub refused
+          config      Check a configuration and show what is in force; print the defaults
+          help        Print this message or the help of the given subcommand(s)
+
+        Options:
+          -v, --verbose...  Log more: -v is debug, -vv is trace
+          -h, --help        Print help (see more with '--help')
+          -V, --version     Print version
+
+        Example, with nothing installed and nothing configured:
+          pirogue demo --once
+        "#);
+}
+
+#[test]
+fn without_a_command_the_help_is_shown_and_it_fails() {
+    let output = pirogue(&[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("Usage: pirogue"));
+}
+
+#[test]
+fn a_misspelt_command_is_corrected() {
+    let output = pirogue(&["quarantin"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("'quarantine'"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn an_unknown_key_in_a_configuration_is_one_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = file(folder.path(), "hub.toml", "name = 'nc'\n[limits]\nbody_byte = 1\n");
+    for command in [&["hub"][..], &["config", "show", "hub"], &["status"], &["trace", "/a-b/c", "1"]] {
+        assert_eq!(
+            sentence(&pirogue(&[command, &["--config", &hub]].concat()), 2),
+            format!("{hub} sets limits.body_byte, which isn't a key: did you mean limits.body_bytes?")
+        );
+    }
+    let member = file(folder.path(), "member.toml", "member = 'sud'\nhub = 'nc'\n[inbox]\nenable = true\n");
+    assert_eq!(
+        sentence(&pirogue(&["connect", "--config", &member]), 2),
+        format!("{member} sets inbox.enable, which isn't a key: did you mean inbox.enabled?")
+    );
+}
+
+#[test]
+fn a_configuration_that_is_not_there_is_one_sentence() {
+    let output = pirogue(&["hub", "--config", "/nonexistent/hub.toml"]);
+    assert_eq!(
+        sentence(&output, 2),
+        "the configuration file /nonexistent/hub.toml can't be read: No such file or directory (os error 2)"
+    );
+}
+
+#[test]
+fn rabbitmq_is_said_to_come_later_and_its_password_is_not_repeated() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = file(folder.path(), "hub.toml", "name = 'nc'\nbus = 'amqp://hub:p4ss@localhost'\n");
+    let sentence = sentence(&pirogue(&["hub", "--config", &hub]), 2);
+    assert!(sentence.contains("RabbitMQ comes with the next release"), "{sentence}");
+    assert!(!sentence.contains("p4ss"), "{sentence}");
+}
+
+#[test]
+fn where_no_hub_runs_every_question_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    for command in [
+        &["status"][..],
+        &["reload"],
+        &["trace", "/province-sud/boost", "1"],
+        &["quarantine", "list"],
+        &["quarantine", "show", "1"],
+    ] {
+        assert_eq!(
+            sentence(&pirogue(&[command, &["--data", data]].concat()), 4),
+            format!("no hub runs on the data folder {data}: start it with pirogue hub --config FILE")
+        );
+    }
+}
+
+#[test]
+fn a_data_folder_goes_before_a_configuration_of_the_environment() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_pirogue"))
+        .args(["status", "--data", folder.path().to_str().unwrap()])
+        .env("PIROGUE_CONFIG", "/nonexistent/hub.toml")
+        .output()
+        .unwrap();
+    assert!(sentence(&output, 4).starts_with("no hub runs on the data folder"));
+}
+
+#[test]
+fn a_question_that_does_not_say_which_hub_is_refused() {
+    let output = pirogue(&["status"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("--config"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_reason_that_does_not_exist_is_answered_with_those_that_do() {
+    let output = pirogue(&["quarantine", "list", "--data", "d", "--reason", "bad-signatur"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("bad-signature"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn the_settings_in_force_are_shown_and_can_be_used_as_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = file(folder.path(), "hub.toml", "name = 'nc'\n");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pirogue"));
+    let output = command
+        .args(["config", "show", "hub", "--config", &hub])
+        .env("PIROGUE__QUARANTINE__DAYS", "7")
+        .output()
+        .unwrap();
+    let shown = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(shown.contains("[quarantine]\ndays = 7\n"), "{shown}");
+    let data = format!("data = {:?}", folder.path().join("data"));
+    assert!(shown.contains(&data), "{shown}");
+    let again = file(folder.path(), "again.toml", &shown);
+    assert_eq!(text(&pirogue(&["config", "show", "hub", "--config", &again]).stdout), shown);
+}
+
+#[test]
+fn the_defaults_can_be_begun_from() {
+    let folder = tempfile::tempdir().unwrap();
+    for (program, names) in [("hub", "name = 'nc'\n"), ("connect", "member = 'sud'\nhub = 'nc'\n")] {
+        let defaults = text(&pirogue(&["config", "defaults", program]).stdout);
+        let path = file(folder.path(), program, &format!("{names}{defaults}"));
+        let output = pirogue(&["config", "show", program, "--config", &path]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_fault() {
+    use std::io::Read;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_pirogue"))
+        .args(["config", "defaults", "hub"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let mut error = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+    assert!(child.wait().unwrap().success(), "{error}");
+    assert_eq!(error, "");
+}
