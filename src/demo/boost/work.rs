@@ -48,7 +48,7 @@ pub(super) const OCCUPATIONS: [Occupation; 33] = [
     occupation!("D1507", "Mise en rayon libre-service", "12959", "Employé / Employée de rayon", ["118102", "Disposer des produits"], ["117432", "Tenir un inventaire"], false),
     occupation!("G1602", "Personnel de cuisine", "12018", "Cuisinier / Cuisinière", ["100301", "Cuire des aliments"], ["124587", "Respecter des règles d'hygiène"], false),
     occupation!("G1803", "Service en restauration", "19595", "Serveur / Serveuse de restaurant", ["100288", "Dresser des plats"], ["100097", "Accueillir les personnes"], false),
-    occupation!("G1501", "Personnel d'étage", "13918", "Employé / Employée d'étage", ["100181", "Entretenir des locaux"], ["100402", "Changer le linge"], false),
+    occupation!("K1302", "Assistance auprès d'adultes", "11529", "Auxiliaire de vie", ["101015", "Préparer un repas"], ["100402", "Changer le linge"], false),
     occupation!("G1703", "Réception en hôtellerie", "19018", "Réceptionniste en hôtellerie", ["100097", "Accueillir les personnes"], ["100451", "Tenir un planning d'occupation"], false),
     occupation!("I1604", "Mécanique automobile et entretien de véhicules", "17212", "Mécanicien / Mécanicienne automobile", ["119001", "Diagnostiquer une panne"], ["119014", "Remplacer une pièce"], false),
     occupation!("H2913", "Soudage manuel", "19818", "Soudeur / Soudeuse", ["117902", "Souder un raccord"], ["117930", "Découper du métal"], true),
@@ -58,7 +58,7 @@ pub(super) const OCCUPATIONS: [Occupation; 33] = [
     occupation!("J1506", "Soins infirmiers généralistes", "15631", "Infirmier / Infirmière", ["102101", "Réaliser un soin"], ["102115", "Tenir un dossier de soins"], false),
     occupation!("K2503", "Sécurité et surveillance privées", "10966", "Agent / Agente de sécurité", ["103001", "Contrôler un accès"], ["103012", "Effectuer une ronde"], false),
     occupation!("M1805", "Études et développement informatique", "14202", "Développeur / Développeuse informatique", ["119401", "Écrire un programme"], ["119415", "Tester un logiciel"], false),
-    occupation!("K2111", "Formation professionnelle", "14443", "Formateur / Formatrice d'adultes", ["103101", "Animer une séance"], ["103112", "Évaluer des acquis"], false),
+    occupation!("K2106", "Enseignement des écoles", "18101", "Professeur / Professeure des écoles", ["103101", "Animer une séance"], ["103112", "Évaluer des acquis"], false),
     occupation!("F1402", "Extraction solide", "11963", "Conducteur / Conductrice d'engins de mine", ["118901", "Conduire un engin"], ["125002", "Signaler un chantier"], true),
     occupation!("A1415", "Équipage de la pêche", "17060", "Matelot / Matelote à la pêche", ["116301", "Remonter un filet"], ["116315", "Entretenir un bateau"], false),
 ];
