@@ -10,10 +10,10 @@
 //! | floor | room | its job | may use |
 //! | --- | --- | --- | --- |
 //! | 0 | [`event`] | CloudEvents attributes, the message, wire bytes | – |
-//! | 0 | [`cores`] | work for all cores, in the order of a batch | – |
 //! | 0 | [`fault`] | what can go wrong: reasons, exit codes | – |
 //! | 0 | [`config`] | typed settings over an embedded `default.toml` | – |
 //! | 0 | [`metrics`] | every metric's name, unit and help in one place | – |
+//! | 0 | [`tasks`] | work for all cores in the order of a batch, and being told to stop | – |
 //! | 1 | [`keys`] | key files, JWK, thumbprints, JWS, signed notes | floor 0 |
 //! | 1 | [`seal`] | sealing at rest, HMACs, secrets | floor 0 |
 //! | 1 | [`schema`] | the registry, codec, value rules, projection | floor 0 |
@@ -36,7 +36,6 @@ pub mod bus;
 pub mod cli;
 pub mod config;
 pub mod connect;
-pub mod cores;
 pub mod demo;
 pub mod event;
 pub mod fault;
@@ -50,3 +49,4 @@ pub mod persons;
 pub mod schema;
 pub mod seal;
 pub mod store;
+pub mod tasks;

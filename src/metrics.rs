@@ -230,7 +230,11 @@ impl Metrics {
         let refused = refused.iter().map(|(reason, n)| (reason.as_str(), n.get()));
         out.family("pirogue_refused_total", "counter", "Messages refused, by reason.", "reason", refused);
         out.counter("pirogue_duplicates_total", "Messages that repeated an event.", &self.duplicates);
-        out.counter("pirogue_redelivered_total", "Messages that the bus handed over again.", &self.redelivered);
+        out.counter(
+            "pirogue_redelivered_total",
+            "Messages that the bus handed over again.",
+            &self.redelivered,
+        );
         let delivered = self.delivered.all();
         let delivered = delivered.iter().map(|(recipient, n)| (recipient.as_str(), n.get()));
         let help = "Messages delivered, by recipient.";

@@ -24,11 +24,12 @@ const fn room(floor: u8, name: &'static str, floors: Option<u8>, rooms: &'static
     Room { floor, name, floors, rooms }
 }
 
-const ROOMS: [Room; 19] = [
+const ROOMS: [Room; 20] = [
     room(0, "event", None, &[]),
     room(0, "fault", None, &[]),
     room(0, "config", None, &[]),
     room(0, "metrics", None, &[]),
+    room(0, "tasks", None, &[]),
     room(1, "keys", Some(0), &[]),
     room(1, "seal", Some(0), &[]),
     room(1, "schema", Some(0), &[]),

@@ -12,7 +12,7 @@ use crate::connect::drivers::{Checkpoint, DriverFault, Record, Sink};
 use crate::connect::mapping::Mapping;
 use crate::connect::recipient::{Accepted, Recipient};
 use crate::connect::{ConnectFault, Counts};
-use crate::cores::crunch;
+use crate::tasks::{crunch, stopped};
 use crate::event::{MemberName, Message, SchemaRef};
 use crate::schema::{ReaderSchema, Registry};
 use crate::store::Store;
@@ -87,13 +87,13 @@ impl Inbox {
         let queue = format!("pirogue.to.{}", self.member);
         let mut consumer = tokio::select! {
             consumer = self.bus.consume(&queue, self.limits.messages * 4) => consumer?,
-            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            () = stopped(&mut stop) => return Ok(()),
         };
         let mut pause = PAUSE[0];
         loop {
             let deliveries = tokio::select! {
                 biased;
-                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                () = stopped(&mut stop) => return Ok(()),
                 deliveries = consumer.next(&self.limits) => deliveries?,
             };
             let handled = self.handle(deliveries, &mut state, &mut readers, consumer.as_mut()).await?;
@@ -103,7 +103,7 @@ impl Inbox {
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                () = stopped(&mut stop) => return Ok(()),
             }
             pause = (pause * 2).min(PAUSE[1]);
         }

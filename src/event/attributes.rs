@@ -143,7 +143,10 @@ impl Attributes {
 
     /// The headers that carry these attributes.
     pub fn headers(&self) -> Vec<(String, HeaderValue)> {
-        self.iter().filter(|(name, _)| *name != "datacontenttype").map(|(name, value)| header(name, value)).collect()
+        self.iter()
+            .filter(|(name, _)| *name != "datacontenttype")
+            .map(|(name, value)| header(name, value))
+            .collect()
     }
 
     fn position(&self, name: &str) -> Result<usize, usize> {
@@ -156,7 +159,8 @@ impl Envelope {
     /// [`Attributes::read`] does; `signature` must be among them.
     pub fn read(message: &Message) -> Result<Envelope, String> {
         let mut attributes = Attributes::read(message)?;
-        let signature = attributes.remove("signature").ok_or("the header cloudEvents_signature is missing")?;
+        let signature =
+            attributes.remove("signature").ok_or("the header cloudEvents_signature is missing")?;
         let origin_signature = attributes.remove("originsignature");
         Ok(Envelope { attributes, signature, origin_signature })
     }

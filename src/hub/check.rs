@@ -112,7 +112,7 @@ impl Received {
         })?;
         match key.event_standing(now.as_second()) {
             Standing::Valid => {}
-            standing => return Err(Refusal::new(Reason::KeyNotValid, standing.sentence())),
+            standing => return Err(Refusal::new(Reason::KeyNotValid, standing.to_string())),
         }
         if !jws.verify(&key.public, &message.body) {
             return Err(Refusal::new(
@@ -280,16 +280,14 @@ impl Verified {
         }
         // The hub's own types are in the registry, and are nobody's to publish.
         let ours = reference.event_type.as_str().starts_with(super::HUB_TYPES);
-        world
-            .registry
-            .get(reference.event_type.as_str(), reference.version)
-            .filter(|_| !ours)
-            .ok_or_else(|| {
+        world.registry.get(reference.event_type.as_str(), reference.version).filter(|_| !ours).ok_or_else(
+            || {
                 Refusal::new(
                     Reason::UnknownSchema,
                     "the header cloudEvents_dataschema names a schema that isn't registered at this hub",
                 )
-            })
+            },
+        )
     }
 }
 

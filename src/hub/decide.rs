@@ -134,7 +134,13 @@ pub(super) struct Decided {
 
 /// The rule for `class` and `recipient` today, given the agreements in force
 /// when the batch was recorded (`set`).
-fn rule(shared: &Shared, world: &World, set: u32, class: &Class, recipient: &MemberName) -> Result<Rule, HubFault> {
+fn rule(
+    shared: &Shared,
+    world: &World,
+    set: u32,
+    class: &Class,
+    recipient: &MemberName,
+) -> Result<Rule, HubFault> {
     let Some(publisher) = &class.publisher else {
         return Ok(if class.addressee.as_ref() == Some(recipient) { Rule::Own } else { Rule::Nothing });
     };
@@ -228,7 +234,12 @@ pub(super) fn decide(
 }
 
 /// The plans of `rules`, class by class.
-fn plans(shared: &Shared, world: &World, batch: &RecordedBatch, rules: &[Rule]) -> Result<Vec<Plan>, HubFault> {
+fn plans(
+    shared: &Shared,
+    world: &World,
+    batch: &RecordedBatch,
+    rules: &[Rule],
+) -> Result<Vec<Plan>, HubFault> {
     batch.classes.iter().zip(rules).map(|(class, rule)| plan(shared, world, class, rule)).collect()
 }
 

@@ -28,7 +28,7 @@ pub enum HubFault {
     Directory(#[from] crate::members::DirectoryFault),
     /// The agreements can't be read.
     #[error(transparent)]
-    Agreement(#[from] crate::agreements::AgreementFault),
+    Agreement(#[from] crate::agreements::LoadFault),
     /// The schemas can't be read.
     #[error(transparent)]
     Schema(#[from] crate::schema::SchemaFault),

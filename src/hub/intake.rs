@@ -5,10 +5,10 @@
 
 use crate::bus::{BatchLimits, Bus, Consumer, Delivery};
 use crate::hub::check::{Decoded, Received, Refused};
-use crate::cores::crunch;
 use crate::hub::world::World;
 use crate::hub::{HubFault, Shared, record};
 use crate::metrics::Stage;
+use crate::tasks::{crunch, stopped};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -36,7 +36,7 @@ pub(super) async fn run(
     let prefetch = shared.limits.messages * BATCHES_AHEAD;
     let mut consumer = tokio::select! {
         consumer = bus.consume(INBOX, prefetch) => consumer?,
-        _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        () = stopped(&mut stop) => return Ok(()),
     };
     let (to_record, checked) = mpsc::channel(1);
     let (done, mut recorded) = mpsc::channel(8);
@@ -61,7 +61,7 @@ async fn take_all(
         shared.await_disk_space(LOW_WATER_PAUSE, &mut stop).await?;
         let deliveries = tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            () = stopped(&mut stop) => return Ok(()),
             tag = recorded.recv() => {
                 let Some(tag) = tag else { return Ok(()) };
                 consumer.ack(tag).await?;

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 const SLOTS: &str = "slots/quarantine";
 const PREFIX: &[u8] = b"quarantine/";
+const CURRENT: &[u8] = b"quarantine-log";
 /// A quarantine log is closed when it has this many bytes.
 const LOG_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -107,11 +108,11 @@ pub(super) fn items(
 pub(super) fn write(tx: &mut Tx<'_>, items: &[Item]) {
     for item in items {
         // Logs are named by their first message, so that a name never returns.
-        let log = match tx.get_text("quarantine-log") {
+        let log = match current_log(tx) {
             Some(log) if tx.log_len(&log) < LOG_BYTES && tx.log_len(&log) > 0 => log,
             _ => {
                 let log = format!("quarantine/{:012}.log", item.index);
-                tx.put(b"quarantine-log", log.as_bytes());
+                tx.put(CURRENT, log.as_bytes());
                 log
             }
         };
@@ -120,6 +121,10 @@ pub(super) fn write(tx: &mut Tx<'_>, items: &[Item]) {
         let row = Row { log, offset, ..item.row.clone() };
         tx.put(&key(item.index), &encode_row(&row));
     }
+}
+
+fn current_log(tx: &Tx<'_>) -> Option<String> {
+    tx.get(CURRENT).and_then(|log| String::from_utf8(log).ok())
 }
 
 fn key(index: u64) -> Vec<u8> {
@@ -146,7 +151,7 @@ pub fn open(shared: &Shared, index: u64) -> Result<Option<Kept>, HubFault> {
     let mut slot = [0; 32];
     slot.copy_from_slice(&shared.store.read(SLOTS, index * SLOT, SLOT as usize)?);
     let sealed = shared.store.read(&row.log, row.offset, row.length as usize)?;
-    let event_key = EventKey::unwrap(&shared.quarantine_kek, index, &slot);
+    let event_key = EventKey::unwrap(&slot, &shared.quarantine_kek, index);
     let plain = Bytes::from(seal::open(&event_key, index, &sealed).map_err(|_| damaged())?);
     let length = plain.first_chunk::<4>().map(|b| u32::from_le_bytes(*b) as usize).ok_or_else(damaged)?;
     let routing_key = plain.get(4..4 + length).ok_or_else(damaged)?;
@@ -171,7 +176,7 @@ pub(super) async fn expire(shared: &Shared, now: jiff::Timestamp) -> Result<usiz
             for (index, row) in &expired {
                 tx.overwrite(SLOTS, index * SLOT, &[0; SLOT as usize]);
                 tx.remove(&key(*index));
-                let current = tx.get_text("quarantine-log").is_some_and(|log| log == row.log);
+                let current = current_log(tx).is_some_and(|log| log == row.log);
                 if !needed.contains(&row.log) && !current {
                     tx.delete_log(&row.log);
                 }

@@ -10,8 +10,8 @@ use crate::hub::world::World;
 use crate::hub::{HubFault, Shared};
 use crate::journal::{self, Entry, Leaf};
 use crate::metrics::Stage;
-use crate::store::Ids;
 use crate::seal::{self, EventKey};
+use crate::store::{Ids, StoreFault, Tx};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
@@ -102,11 +102,11 @@ struct OnDisk {
 
 impl OnDisk {
     /// Writes the batch within a commit.
-    fn write(self, tx: &mut crate::store::Tx<'_>, segment_bytes: u64) -> Result<(), crate::store::StoreFault> {
+    fn write(self, tx: &mut Tx<'_>, segment_bytes: u64) -> Result<(), StoreFault> {
         if self.events.is_empty() {
             return Ok(());
         }
-        let segment = current_segment(tx, segment_bytes)?;
+        let segment = current_segment(tx, segment_bytes);
         let offset = tx.append(&segment, &self.sealed);
         tx.append(SLOTS_LOG, &self.slots);
         for (hash, digest) in &self.ids {
@@ -131,26 +131,22 @@ impl OnDisk {
 }
 
 /// The segment to append to: the last one, or a new one when that is full.
-fn current_segment(tx: &mut crate::store::Tx<'_>, limit: u64) -> Result<String, crate::store::StoreFault> {
+fn current_segment(tx: &mut Tx<'_>, limit: u64) -> String {
     const ROW: &[u8] = b"segment/current";
-    let number = match tx.get(ROW)? {
+    let number = match tx.get(ROW) {
         Some(row) => row.first_chunk::<8>().map_or(1, |b| u64::from_be_bytes(*b)),
         None => 1,
     };
     let name = |number| format!("segments/{number:08}.seg");
     if tx.log_len(&name(number)) < limit {
-        return Ok(name(number));
+        return name(number);
     }
     tx.put(ROW, &(number + 1).to_be_bytes());
-    Ok(name(number + 1))
+    name(number + 1)
 }
 
 impl Draft {
-    fn of(
-        shared: &Shared,
-        world: &World,
-        batch: Vec<Result<Decoded, Refused>>,
-    ) -> Result<Draft, HubFault> {
+    fn of(shared: &Shared, world: &World, batch: Vec<Result<Decoded, Refused>>) -> Result<Draft, HubFault> {
         let at = jiff::Timestamp::now();
         let first = shared.timeline.end();
         let mut builder = Builder {
@@ -354,8 +350,15 @@ impl Builder<'_> {
             kids: self.kids,
             signed: self.signed,
         };
-        let recorded =
-            RecordedBatch { first, at, set, classes: self.classes, numbers, events: self.events, bytes: self.bytes };
+        let recorded = RecordedBatch {
+            first,
+            at,
+            set,
+            classes: self.classes,
+            numbers,
+            events: self.events,
+            bytes: self.bytes,
+        };
         Draft { tally, refusals, ids: self.ids, recorded, disk, quarantined }
     }
 }

@@ -198,7 +198,8 @@ impl Timeline {
     }
 
     fn read(&self, first: u64) -> Result<RecordedBatch, HubFault> {
-        let row = self.store.get(&batch_key(first))?.ok_or(HubFault::Damaged("a batch of events has no row"))?;
+        let row =
+            self.store.get(&batch_key(first))?.ok_or(HubFault::Damaged("a batch of events has no row"))?;
         let row: BatchRow = decode_row(&row)?;
         let length = row.events.iter().map(|(_, length)| *length as usize).sum();
         let sealed = self.store.read(&row.segment, row.offset, length)?;
@@ -215,7 +216,7 @@ impl Timeline {
                 events.push(None);
                 continue;
             }
-            let key = EventKey::unwrap(&self.kek, index, slot);
+            let key = EventKey::unwrap(slot, &self.kek, index);
             let plain = seal::open(&key, index, message)
                 .map_err(|_| HubFault::Damaged("a sealed message doesn't open"))?;
             if usize::from(*class) >= row.classes.len() {
@@ -224,7 +225,15 @@ impl Timeline {
             events.push(Some(RecordedEvent::read(key, Bytes::from(plain))?));
         }
         let numbers = row.events.iter().map(|(class, _)| *class).collect();
-        Ok(RecordedBatch { first, at: row.at, set: row.set, classes: row.classes, numbers, events, bytes: length * 2 })
+        Ok(RecordedBatch {
+            first,
+            at: row.at,
+            set: row.set,
+            classes: row.classes,
+            numbers,
+            events,
+            bytes: length * 2,
+        })
     }
 }
 

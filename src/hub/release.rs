@@ -14,6 +14,7 @@ use crate::hub::world::World;
 use crate::hub::{HubFault, Shared};
 use crate::journal::{self, Entry, Leaf};
 use crate::metrics::Stage;
+use crate::tasks::stopped;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -211,7 +212,7 @@ impl Release {
         let started = Instant::now();
         let mut decided = Vec::new();
         let (mut next, mut sequence, mut events) = (self.cursor.decided, self.cursor.sequence, 0);
-        while next < shared.timeline.end() && events < shared.batch_events {
+        while next < shared.timeline.end() && events < shared.limits.messages {
             let batch = shared.timeline.batch(next).await?;
             let decision = decide::decide(&shared, &world, &self.recipient, &batch, sequence, &self.known)?;
             self.learn(&decision);
@@ -253,7 +254,8 @@ impl Release {
         let mut leaves = Vec::new();
         for decided in decided {
             for (class, event) in decided.batch.numbers.iter().zip(&decided.batch.events) {
-                let (Rule::Withheld { agreement }, Some(event)) = (&decided.row.rules[usize::from(*class)], event)
+                let (Rule::Withheld { agreement }, Some(event)) =
+                    (&decided.row.rules[usize::from(*class)], event)
                 else {
                     continue;
                 };
@@ -270,8 +272,8 @@ impl Release {
 
     /// Commits decisions, their entries, and what was confirmed meanwhile.
     async fn commit(&mut self, decided: &[Arc<Decided>], leaves: Vec<Leaf>) -> Result<(), HubFault> {
-        let recipient = self.recipient.as_str();
         let mut rows = self.take_confirmed();
+        let recipient = self.recipient.as_str();
         for decided in decided.iter().filter(|d| d.row.messages > 0 || d.row.has_withheld()) {
             rows.push((decision_key(recipient, decided.row.first), encode_row(&decided.row)));
             for class in &decided.row.schemas {
@@ -360,14 +362,20 @@ impl Publisher {
             let at = jiff::Timestamp::now().as_millisecond();
             let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
             confirmed.upto = end;
-            confirmed.unsaved.extend(decided.iter().filter(|d| d.row.messages > 0).map(|d| (d.row.first, at)));
+            confirmed
+                .unsaved
+                .extend(decided.iter().filter(|d| d.row.messages > 0).map(|d| (d.row.first, at)));
         }
         Ok(())
     }
 
     /// Publishes until all is confirmed. Returns false where the hub stops
     /// first: the messages are sent again when it starts.
-    async fn publish(&self, mut messages: Vec<(String, Message)>, decided: &[Arc<Decided>]) -> Result<bool, HubFault> {
+    async fn publish(
+        &self,
+        mut messages: Vec<(String, Message)>,
+        decided: &[Arc<Decided>],
+    ) -> Result<bool, HubFault> {
         let total = messages.len();
         let mut pause = BACKOFF[0];
         loop {
@@ -396,7 +404,7 @@ impl Publisher {
             let mut stop = self.stop.clone();
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                _ = stop.wait_for(|stop| *stop) => return Ok(false),
+                () = stopped(&mut stop) => return Ok(false),
             }
             pause = (pause * 2).min(BACKOFF[1]);
             // The batch went to the bus whole; what wasn't confirmed is made

@@ -1,6 +1,5 @@
 //! What a running hub answers to its operator.
 
-use crate::agreements::Status;
 use crate::fault::Reason;
 use crate::hub::operator::{
     AgreementStatus, Answer, Handler, QuarantineDetail, QuarantineEntry, QuarantineReport, RecipientStatus,
@@ -109,7 +108,9 @@ impl Hub {
         match self.shared.world().registry.get(event_type, version) {
             Some(schema) => Answer::Schema { json: schema.json().to_owned() },
             None => Answer::NotFound {
-                detail: "There is no such schema at this hub; the folder schemas/ has a folder for each type.".into(),
+                detail:
+                    "There is no such schema at this hub; the folder schemas/ has a folder for each type."
+                        .into(),
             },
         }
     }
@@ -142,7 +143,8 @@ impl Hub {
         };
         let message = kept.message;
         let sizes = message.headers.iter().map(|(name, value)| {
-            let lone = crate::event::Message { headers: vec![(String::new(), value.clone())], ..Default::default() };
+            let lone =
+                crate::event::Message { headers: vec![(String::new(), value.clone())], ..Default::default() };
             (name.chars().take(64).collect(), lone.headers_size() as u64)
         });
         let digest = Sha256::digest(&message.body);
@@ -176,10 +178,7 @@ fn agreements(world: &World) -> Vec<AgreementStatus> {
         agreement: agreement.reference(),
         provider: agreement.provider.to_string(),
         recipient: agreement.recipient.to_string(),
-        not_in_force: match status {
-            Status::InForce => None,
-            other => Some(other.to_string()),
-        },
+        not_in_force: world.not_in_force(agreement, &status),
     })
     .collect()
 }

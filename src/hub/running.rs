@@ -1,6 +1,6 @@
 //! A running hub: its tasks, its start and its orderly end.
 
-use crate::agreements::Agreements;
+use crate::agreements;
 use crate::bus::{BatchLimits, Bus, Topology};
 use crate::config::{HubConfig, SecretSource};
 use crate::event::MemberName;
@@ -12,6 +12,7 @@ use crate::keys::{Jwk, Jwks, KeyUse, PrivateKey};
 use crate::metrics::Metrics;
 use crate::seal::{self, MasterKey};
 use crate::store::Store;
+use crate::tasks::stopped;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -106,9 +107,18 @@ impl Hub {
         let own_keys = own_keys(&delivery, &checkpoint);
         let master = master_key(&config.keys.master, &store).await?;
         let epoch = epoch(&store).await?;
-        let world = World::load(&options.sources, Agreements::today())?.adopt(&store, &own_keys).await?;
-        let shared =
-            Shared::new(config.name.clone(), store, &master, delivery, own_keys, epoch, options, metrics, world)?;
+        let world = World::load(&options.sources, agreements::today())?.adopt(&store, &own_keys).await?;
+        let shared = Shared::new(
+            config.name.clone(),
+            store,
+            &master,
+            delivery,
+            own_keys,
+            epoch,
+            options,
+            metrics,
+            world,
+        )?;
         let (ended, endings) = mpsc::unbounded_channel();
         let hub = Arc::new(Hub {
             shared: Arc::new(shared),
@@ -179,7 +189,7 @@ impl Hub {
     /// Reads members, agreements and schemas again, and goes by them from now
     /// on. Where anything is wrong, all stays as it was.
     pub async fn reload(&self) -> Result<Arc<World>, HubFault> {
-        let world = World::load(&self.shared.sources, Agreements::today())?;
+        let world = World::load(&self.shared.sources, agreements::today())?;
         let world = world.adopt(&self.shared.store, &self.shared.own_keys).await?;
         self.shared.replace_world(world);
         self.release_all().await?;
@@ -219,9 +229,9 @@ async fn rounds(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) -> Result<
     loop {
         tokio::select! {
             () = tokio::time::sleep(ROUND) => {}
-            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            () = stopped(&mut stop) => return Ok(()),
         }
-        let today = Agreements::today();
+        let today = agreements::today();
         if shared.world().day != today {
             match World::load(&shared.sources, today) {
                 Ok(world) => shared.replace_world(world.adopt(&shared.store, &shared.own_keys).await?),

@@ -2,7 +2,6 @@
 //! by the hub (WIRE.md section 3).
 
 use crate::agreements::SubjectMode;
-use crate::cores::crunch;
 use crate::event::{Attributes, Envelope, MemberName, Message};
 use crate::hub::check;
 use crate::hub::decide::{Decided, Plan};
@@ -11,6 +10,7 @@ use crate::hub::world::World;
 use crate::hub::{HubFault, SCHEMA_PUBLISHED, Shared, WITHHELD};
 use crate::journal::{Entry, Leaf, Name};
 use crate::metrics::Stage;
+use crate::tasks::crunch;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -60,13 +60,16 @@ pub(super) async fn seal(
         // What was skipped then took no number; what was erased since did.
         let mut skipped = row.skipped.iter().peekable();
         for (place, class) in (0..).zip(&decided.batch.numbers) {
-            if matches!(decided.plans[usize::from(*class)], Plan::Skip) || skipped.next_if_eq(&&place).is_some() {
+            if matches!(decided.plans[usize::from(*class)], Plan::Skip)
+                || skipped.next_if_eq(&&place).is_some()
+            {
                 continue;
             }
             push(What::Event(place));
         }
     }
-    let sealer = Sealer { shared: Arc::clone(shared), world: Arc::clone(world), recipient: recipient.clone() };
+    let sealer =
+        Sealer { shared: Arc::clone(shared), world: Arc::clone(world), recipient: recipient.clone() };
     let sealed = crunch(jobs, move |share: Vec<Job>| {
         let stage = sealer.shared.metrics.stage(Stage::Seal);
         stage.time(share.len() as u64, || share.iter().map(|job| sealer.seal(job)).collect())
@@ -103,7 +106,12 @@ impl Sealer {
 
     /// A message of the hub's own that isn't in the timeline. The journal's
     /// salt comes of the hub's secret: there is nothing of a person in it.
-    fn hub_message(&self, job: &Job, event_type: &str, record: &serde_json::Value) -> Result<Sealed, HubFault> {
+    fn hub_message(
+        &self,
+        job: &Job,
+        event_type: &str,
+        record: &serde_json::Value,
+    ) -> Result<Sealed, HubFault> {
         let (event_type, body) = self.world.hub_types.encode(event_type, record)?;
         let row = &job.decided.row;
         let at = jiff::Timestamp::from_millisecond(row.at).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
@@ -136,7 +144,15 @@ impl Sealer {
             }
             attributes.set("origin", URL_SAFE_NO_PAD.encode(Sha256::digest(signature)));
             let origin = Some(signature.to_owned());
-            return self.finish(job, attributes, event.body.clone(), Some(agreement), event.key.expose(), event.name, origin);
+            return self.finish(
+                job,
+                attributes,
+                event.body.clone(),
+                Some(agreement),
+                event.key.expose(),
+                event.name,
+                origin,
+            );
         };
         let (source, time) = (given("source"), given("time"));
         attributes.set("id", self.shared.pairwise.event_id(source, recipient, given("id")));
@@ -203,4 +219,3 @@ impl Sealer {
         Ok(Sealed { routing_key, message: envelope.message("hub", body), leaf })
     }
 }
-

@@ -12,6 +12,7 @@ use crate::metrics::Metrics;
 use crate::persons::Pairwise;
 use crate::seal::{self, Kek};
 use crate::store::{Ids, Store};
+use crate::tasks::stopped;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::collections::HashMap;
@@ -145,7 +146,12 @@ impl Shared {
 
     /// The attributes of a message of the hub's own. `what` names it among all
     /// that the hub ever sends; its id is made of it.
-    pub(super) fn hub_attributes(&self, event_type: &EventType, what: &str, at: jiff::Timestamp) -> Attributes {
+    pub(super) fn hub_attributes(
+        &self,
+        event_type: &EventType,
+        what: &str,
+        at: jiff::Timestamp,
+    ) -> Attributes {
         let id = seal::hmac(self.secrets.own_ids.expose(), &[what.as_bytes()]);
         let mut attributes = Attributes::default();
         attributes.set("specversion", "1.0");
@@ -187,7 +193,7 @@ impl Shared {
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                () = stopped(stop) => return Ok(()),
             }
         }
     }
@@ -203,7 +209,7 @@ impl Shared {
     /// another try elsewhere.
     pub(super) fn bus_failed(&self, recipient: &MemberName, fault: &BusFault) -> Result<(), HubFault> {
         if let Some(why) = self.store.is_failed() {
-            return Err(HubFault::Store(crate::store::StoreFault::failed(why)));
+            return Err(HubFault::Store(crate::store::StoreFault::Failed(why)));
         }
         tracing::warn!(%recipient, %fault, "publishing failed; it is tried again");
         Ok(())

@@ -80,8 +80,10 @@ fn decision(
         Rule::Nothing | Rule::Own => return Ok(None),
         Rule::Withheld { agreement } => {
             decision.agreement = Some(agreement.clone());
-            decision.not_sent =
-                Some("the agreement was in force when the event was taken in, and no longer when it was decided".into());
+            decision.not_sent = Some(
+                "the agreement was in force when the event was taken in, and no longer when it was decided"
+                    .into(),
+            );
         }
         Rule::Granted { agreement, fields, .. } => {
             let world = shared.world();
@@ -92,7 +94,8 @@ fn decision(
             if row.skipped.contains(&(place as u32)) {
                 decision.not_sent = Some("the event was erased before it was decided".into());
             } else {
-                decision.sequence = Some(row.sequence_of(place, batch.events.iter().map(|(class, _)| *class)));
+                decision.sequence =
+                    Some(row.sequence_of(place, batch.events.iter().map(|(class, _)| *class)));
                 let confirmed = shared.store.get(&release::confirmed_key(recipient, first))?;
                 decision.delivered_at =
                     confirmed.and_then(|row| row.first_chunk::<8>().map(|b| i64::from_be_bytes(*b)));

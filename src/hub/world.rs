@@ -1,7 +1,7 @@
 //! What the hub goes by: members, agreements, schemas, as one snapshot that is
 //! replaced whole when any of it changes.
 
-use crate::agreements::{Agreement, Agreements, Grant};
+use crate::agreements::{Agreement, Agreements, Grant, Status};
 use crate::event::{EventType, MemberName};
 use crate::hub::HubFault;
 use crate::hub::recorded::{Class, decode_row, encode_row};
@@ -34,6 +34,8 @@ pub struct World {
     pub directory: Directory,
     /// The agreements.
     pub agreements: Agreements,
+    /// The agreements that grant what no schema has, and what that is.
+    pub unfit: BTreeMap<String, String>,
     /// The schemas.
     pub registry: Registry,
     /// The hub's own types.
@@ -68,7 +70,10 @@ impl InForce {
     pub(super) fn covers(&self, publisher: &str, recipient: &str, class: &Class) -> bool {
         self.provider.as_str() == publisher
             && self.recipient.as_str() == recipient
-            && self.grants.iter().any(|(t, versions)| *t == class.event_type && versions.contains(&class.version))
+            && self
+                .grants
+                .iter()
+                .any(|(t, versions)| *t == class.event_type && versions.contains(&class.version))
     }
 }
 
@@ -82,14 +87,25 @@ impl World {
             None => Registry::embedded()?,
         };
         let agreements = Agreements::load(&sources.agreements, &directory)?;
-        let agreements = agreements.check_against(&|event_type: &EventType, version: u32, path: &str| {
+        let exists = |event_type: &EventType, version: u32, path: &str| {
             let schema = registry
                 .get(event_type.as_str(), version)
                 .ok_or_else(|| format!("there is no version {version} of {event_type}"))?;
-            if path == "*" { Ok(()) } else { schema.check_path(path).map_err(|fault| fault.to_string()) }
-        });
+            match path {
+                "*" => Ok(()),
+                path => schema.project(&[path.to_owned()]).map(drop).map_err(|fault| fault.to_string()),
+            }
+        };
+        // An agreement that grants what isn't there grants nothing: its parties
+        // meant something else than what the hub could give.
+        let mut unfit = BTreeMap::new();
+        for (agreement, _) in agreements.all(day) {
+            if let Some(sentence) = agreement.check_against(&exists).into_iter().next() {
+                unfit.insert(agreement.reference(), sentence);
+            }
+        }
         let hub_types = HubTypes::of(&registry)?;
-        Ok(World { directory, agreements, registry, hub_types, set: 0, day })
+        Ok(World { directory, agreements, unfit, registry, hub_types, set: 0, day })
     }
 
     /// The grant of an event type from `provider` to `recipient` that is in
@@ -101,7 +117,26 @@ impl World {
         event_type: &str,
         version: u32,
     ) -> Option<(&Arc<Agreement>, &Grant)> {
-        self.agreements.grant(provider, recipient, event_type, version, self.day)
+        let found = self.agreements.grant(provider, recipient, event_type, version, self.day);
+        found.filter(|(agreement, _)| {
+            self.unfit.is_empty() || !self.unfit.contains_key(&agreement.reference())
+        })
+    }
+
+    /// The agreements in force.
+    fn in_force(&self) -> impl Iterator<Item = &Arc<Agreement>> {
+        let all = self.agreements.all(self.day).filter(|(_, status)| status.is_in_force());
+        all.map(|(agreement, _)| agreement)
+            .filter(|agreement| !self.unfit.contains_key(&agreement.reference()))
+    }
+
+    /// Why `agreement` isn't in force; none where it is, with all it grants.
+    pub(super) fn not_in_force(&self, agreement: &Agreement, status: &Status) -> Option<String> {
+        match (self.unfit.get(&agreement.reference()), status) {
+            (Some(unfit), _) => Some(unfit.clone()),
+            (None, Status::InForce) => None,
+            (None, status) => Some(status.to_string()),
+        }
     }
 
     /// Compares this snapshot with what the store has of the last one: writes
@@ -112,10 +147,10 @@ impl World {
         let mut rows: Vec<(Vec<u8>, Option<Vec<u8>>)> = Vec::new();
         let mut leaves = self.changed_keys(store, own, at, &mut rows)?;
 
-        let in_force: Vec<&Arc<Agreement>> = self.agreements.in_force(self.day).collect();
+        let in_force: Vec<&Arc<Agreement>> = self.in_force().collect();
         let set: Vec<InForce> = in_force.iter().map(|a| InForce::of(a)).collect();
         let (number, last) = current_set(store)?;
-        self.set = number;
+        let mut adopted = number;
         if set != last {
             for agreement in &in_force {
                 if !last.iter().any(|a| a.reference == agreement.reference()) {
@@ -141,8 +176,8 @@ impl World {
                     in_force: false,
                 }));
             }
-            self.set = number + 1;
-            rows.push((set_key(self.set), Some(encode_row(&set))));
+            adopted = number + 1;
+            rows.push((set_key(adopted), Some(encode_row(&set))));
         }
         if !rows.is_empty() || !leaves.is_empty() {
             store
@@ -157,6 +192,7 @@ impl World {
                 })
                 .await?;
         }
+        self.set = adopted;
         Ok(self)
     }
 
@@ -207,7 +243,9 @@ impl World {
         for (kid, row) in &now {
             match before.get(kid) {
                 Some(known) if known == row => {}
-                known => note(kid, row, if known.is_some() { "changed" } else { "added" }, Some(encode_row(row))),
+                known => {
+                    note(kid, row, if known.is_some() { "changed" } else { "added" }, Some(encode_row(row)))
+                }
             }
         }
         for (kid, row) in before.iter().filter(|(kid, _)| !now.contains_key(*kid)) {
@@ -266,7 +304,11 @@ impl HubTypes {
     }
 
     /// The body of the hub's own message of type `name`.
-    pub(super) fn encode(&self, name: &str, record: &serde_json::Value) -> Result<(EventType, Vec<u8>), HubFault> {
+    pub(super) fn encode(
+        &self,
+        name: &str,
+        record: &serde_json::Value,
+    ) -> Result<(EventType, Vec<u8>), HubFault> {
         let unfit = HubFault::Damaged("a message of the hub's own doesn't fit its schema");
         let Some((event_type, schema)) = self.0.get_key_value(name) else { return Err(unfit) };
         match schema.encode_json(record) {

@@ -96,7 +96,12 @@ impl Entry {
         let mut out = Writer(Vec::with_capacity(192));
         match self {
             Entry::Event { at, name, publisher, event_type, version, kid } => {
-                out.start(1, *at).raw(name).text(publisher).text(event_type).raw(&version.to_le_bytes()).text(kid);
+                out.start(1, *at)
+                    .raw(name)
+                    .text(publisher)
+                    .text(event_type)
+                    .raw(&version.to_le_bytes())
+                    .text(kid);
             }
             Entry::Delivered { at, name, event, recipient, epoch, sequence, agreement } => {
                 out.start(2, *at).raw(name).raw(event).text(recipient).raw(&epoch.to_le_bytes());
@@ -144,7 +149,9 @@ impl Entry {
                 sequence: u64::from_le_bytes(rest.array()?),
                 agreement: rest.text()?,
             },
-            3 => Entry::Withheld { at, event: rest.array()?, recipient: rest.text()?, agreement: rest.text()? },
+            3 => {
+                Entry::Withheld { at, event: rest.array()?, recipient: rest.text()?, agreement: rest.text()? }
+            }
             4 => Entry::Key {
                 at,
                 owner: rest.text()?,
@@ -238,13 +245,22 @@ mod tests {
                     agreement
                 }
             ),
-            (any::<i64>(), any::<Name>(), text, text)
-                .prop_map(|(at, event, recipient, agreement)| Entry::Withheld { at, event, recipient, agreement }),
+            (any::<i64>(), any::<Name>(), text, text).prop_map(|(at, event, recipient, agreement)| {
+                Entry::Withheld { at, event, recipient, agreement }
+            }),
             (any::<i64>(), text, text, text, text, any::<[i64; 3]>()).prop_map(
-                |(at, owner, kid, key_use, change, validity)| Entry::Key { at, owner, kid, key_use, change, validity }
+                |(at, owner, kid, key_use, change, validity)| Entry::Key {
+                    at,
+                    owner,
+                    kid,
+                    key_use,
+                    change,
+                    validity
+                }
             ),
-            (any::<i64>(), text, any::<[u8; 32]>(), any::<bool>())
-                .prop_map(|(at, reference, digest, in_force)| Entry::Agreement { at, reference, digest, in_force }),
+            (any::<i64>(), text, any::<[u8; 32]>(), any::<bool>()).prop_map(
+                |(at, reference, digest, in_force)| Entry::Agreement { at, reference, digest, in_force }
+            ),
         ]
     }
 

@@ -46,7 +46,7 @@ pub struct Head {
 /// Appends `leaves` in order within the commit `tx`. Returns the index of the
 /// first. The root goes into HEAD with the commit.
 pub fn append(tx: &mut Tx<'_>, leaves: &[Leaf]) -> Result<u64, StoreFault> {
-    let mut frontier = match tx.get(FRONTIER_ROW)? {
+    let mut frontier = match tx.get(FRONTIER_ROW) {
         Some(row) => Frontier::decode(&row).ok_or_else(frontier_damaged)?,
         None => Frontier::default(),
     };
@@ -126,5 +126,9 @@ pub enum JournalFault {
 }
 
 fn frontier_damaged() -> StoreFault {
-    StoreFault::damaged("the row journal/frontier isn't a Merkle frontier; restore the store from a backup")
+    StoreFault::Damaged {
+        log: ENTRIES_LOG.to_owned(),
+        offset: 0,
+        why: "the row of its Merkle frontier doesn't read back".to_owned(),
+    }
 }

@@ -101,6 +101,21 @@ pub enum Standing {
     OtherUse,
 }
 
+/// What a publisher is told of a key that isn't valid.
+impl std::fmt::Display for Standing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Standing::Valid => "the key is valid",
+            Standing::NotYet => "the key that signed isn't valid yet; sign with the one that is",
+            Standing::Ended => {
+                "the key that signed ended more than 7 days ago; sign with the one that follows it"
+            }
+            Standing::Revoked => "the key that signed is revoked; sign with another that is registered",
+            Standing::OtherUse => "the key that signed isn't for events; sign with the member's event key",
+        })
+    }
+}
+
 /// A member's public key. Times are in seconds since 1970 (UTC).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberKey {

@@ -53,7 +53,10 @@ mod tests {
         assert_eq!(of("gouvernement"), of("gouvernement"));
         assert_ne!(of("gouvernement"), of("province-nord"));
         assert_ne!(of("gouvernement"), pairwise.subject("province-nord", "gouvernement", "person/4711"));
-        assert_ne!(of("gouvernement"), Pairwise::new([8; 32]).subject("province-sud", "gouvernement", "person/4711"));
+        assert_ne!(
+            of("gouvernement"),
+            Pairwise::new([8; 32]).subject("province-sud", "gouvernement", "person/4711")
+        );
         assert!(of("gouvernement").starts_with("person/~") && crate::event::is_subject(&of("gouvernement")));
         assert!(!of("gouvernement").contains("4711"));
     }

@@ -53,6 +53,11 @@ impl EventKey {
             .collect())
     }
 
+    /// The key itself, to derive from it what must go when its slot goes.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The key wrapped under `kek` for slot `index`: XORed with 32 bytes of the
     /// XChaCha20 keystream at that nonce, so that it takes 32 bytes.
     ///

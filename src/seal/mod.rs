@@ -109,6 +109,14 @@ pub fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
+/// HMAC-SHA-256 (RFC 2104) under `key` over `bytes` as they are: for what others
+/// compute too (WIRE.md section 6).
+pub fn hmac_bytes(key: &[u8], bytes: &[u8]) -> [u8; 32] {
+    let mut mac = mac(key);
+    mac.update(bytes);
+    mac.finalize().into_bytes().into()
+}
+
 fn mac(key: &[u8]) -> Hmac<Sha256> {
     // HMAC takes keys of every length (RFC 2104 section 3).
     Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length")

@@ -190,6 +190,22 @@ impl Store {
         Rows::new(&self.0.shared, self.0.shared.tree.range(keys))
     }
 
+    /// The rows whose key begins with `prefix` and is `from` or after it.
+    pub fn scan_from(
+        &self,
+        prefix: &[u8],
+        from: &[u8],
+    ) -> impl Iterator<Item = Result<Row, StoreFault>> + use<> {
+        let prefix = prefix.to_vec();
+        self.range(from..)
+            .take_while(move |row| row.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix)))
+    }
+
+    /// The last row whose key begins with `prefix` and is `key` or before it.
+    pub fn last_at_or_before(&self, prefix: &[u8], key: &[u8]) -> Result<Option<Row>, StoreFault> {
+        self.range(prefix..=key).next_back().transpose()
+    }
+
     /// The last row whose key begins with `prefix`.
     pub fn last(&self, prefix: &[u8]) -> Result<Option<Row>, StoreFault> {
         self.scan(prefix).next_back().transpose()

@@ -1,7 +1,7 @@
-//! Work for all cores, in the order of the batch.
+//! Work for all cores in the order of a batch, and being told to stop.
 
 use std::sync::OnceLock;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 /// Below this, splitting costs more than it gains.
 const WORTH_SPLITTING: usize = 16;
@@ -16,6 +16,11 @@ fn cores() -> usize {
 fn permits() -> &'static Semaphore {
     static PERMITS: OnceLock<Semaphore> = OnceLock::new();
     PERMITS.get_or_init(|| Semaphore::new(cores()))
+}
+
+/// Waits until `stop` says so; also where nobody is left to say it.
+pub async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// Applies `work` to `items` on all cores, a share of them at a time; the
@@ -82,7 +87,8 @@ mod tests {
     #[tokio::test]
     async fn the_results_are_in_the_order_of_the_items() {
         for count in [0usize, 1, 15, 16, 17, 256, 1001] {
-            let squares = crunch((0..count).collect(), |share: Vec<usize>| share.iter().map(|n| n * n).collect()).await;
+            let squares =
+                crunch((0..count).collect(), |share: Vec<usize>| share.iter().map(|n| n * n).collect()).await;
             assert_eq!(squares, (0..count).map(|n| n * n).collect::<Vec<_>>());
         }
     }
