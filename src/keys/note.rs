@@ -60,6 +60,10 @@ impl SignedNote {
         check_characters(note)?;
         let split = note.rfind("\n\n").ok_or(NoteFault::NoSignatures)?;
         let lines = note[split + 2..].strip_suffix('\n').ok_or(NoteFault::NoSignatures)?;
+        if !lines.starts_with('—') {
+            // An empty line of the text, most likely: nobody signed it yet.
+            return Err(NoteFault::NoSignatures);
+        }
         let mut read = SignedNote::unsigned(&note[..=split])?;
         for (at, line) in lines.split('\n').enumerate() {
             if at == MAX_SIGNATURES {
@@ -278,7 +282,7 @@ mod tests {
             (format!("{TEXT}\n{SIGNATURE}"), NoSignatures),
             (format!("a\tb\n\n{SIGNATURE}\n"), ControlCharacter { line: 1 }),
             (format!("a\nb\r\n\n{SIGNATURE}\n"), ControlCharacter { line: 2 }),
-            (format!("{TEXT}\n- {}\n", &SIGNATURE[4..]), form),
+            (format!("{TEXT}\n- {}\n", &SIGNATURE[4..]), NoSignatures),
             (format!("{TEXT}\n— {}\n", &SIGNATURE[17..]), form),
             (format!("{TEXT}\n{}\n", SIGNATURE.replace(' ', "\u{a0}")), form),
             (format!("{TEXT}\n{}\n", SIGNATURE.replace("Peter", "Pe+er")), form),
