@@ -3,7 +3,6 @@
 use super::fault::{DataFault, DataFaultKind};
 use super::model::{RecordType, Type};
 use super::rules::Rules;
-use super::time;
 use super::wire::{HEADER_BYTES, Input, MARKER, Walk, trouble};
 use serde_json::{Map, Number, Value};
 use std::sync::Arc;
@@ -52,9 +51,8 @@ impl Datum {
         self.body.len()
     }
 
-    /// The record in plain JSON: a union is its value or null, dates and times
-    /// are texts (RFC 3339, UTC), an enumeration is its symbol. Every field is
-    /// there, in the schema's order.
+    /// The record in plain JSON: a union is its value or null, an enumeration is
+    /// its symbol. Every field is there, in the schema's order.
     pub fn to_json(&self) -> Value {
         let mut input = Input::new(&self.body, HEADER_BYTES);
         // The bytes were walked along the same schema when the datum was made.
@@ -107,14 +105,6 @@ fn check(ty: &Type, rules: &Rules, input: &mut Input<'_>) -> Walk<()> {
             false => trouble("expected a number, and it is infinite or none"),
         },
         Type::String => rules.check_text(input.string()?),
-        Type::Date => match time::is_date(input.int()?) {
-            true => Ok(()),
-            false => trouble("expected a date of the years 0001 to 9999"),
-        },
-        Type::Timestamp => match time::is_time(input.long()?) {
-            true => Ok(()),
-            false => trouble("expected a time of the years 0001 to 9999"),
-        },
         Type::Enum(symbols) => input.index(symbols.symbols.len()).map(drop),
         Type::Optional { null_first, inner } => match (input.index(2)? == 0) == *null_first {
             true => Ok(()),
@@ -139,7 +129,7 @@ fn check(ty: &Type, rules: &Rules, input: &mut Input<'_>) -> Walk<()> {
 pub(super) fn skip(ty: &Type, input: &mut Input<'_>) -> Walk<()> {
     match ty {
         Type::Boolean => input.boolean().map(drop),
-        Type::Int | Type::Long | Type::Date | Type::Timestamp | Type::Enum(_) => input.long().map(drop),
+        Type::Int | Type::Long | Type::Enum(_) => input.long().map(drop),
         Type::Double => input.double().map(drop),
         Type::String => input.string_bytes().map(drop),
         Type::Optional { null_first, inner } => match (input.index(2)? == 0) == *null_first {
@@ -175,8 +165,6 @@ fn json(ty: &Type, input: &mut Input<'_>) -> Walk<Value> {
         Type::Long => Value::from(input.long()?),
         Type::Double => Number::from_f64(input.double()?).map_or(Value::Null, Value::Number),
         Type::String => Value::String(input.string()?.to_owned()),
-        Type::Date => time::date_text(input.int()?).map_or(Value::Null, Value::String),
-        Type::Timestamp => time::time_text(input.long()?).map_or(Value::Null, Value::String),
         Type::Enum(symbols) => Value::String(symbols.symbols[input.index(symbols.symbols.len())?].clone()),
         Type::Optional { null_first, inner } => match (input.index(2)? == 0) == *null_first {
             true => Value::Null,

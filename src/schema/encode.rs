@@ -3,7 +3,6 @@
 use super::fault::DataFault;
 use super::model::{Field, RecordType, Type};
 use super::rules::Rules;
-use super::time;
 use super::wire::{Walk, put_long, put_string};
 use serde_json::{Map, Number, Value};
 
@@ -137,16 +136,6 @@ impl<'a> Encoder<'a> {
                 None => self.fault("expected a number that fits"),
             },
             (Type::Boolean, Value::Bool(flag)) => self.out.push(u8::from(*flag)),
-            (Type::Date, Value::String(text)) => match time::days(text) {
-                Some(days) => put_long(&mut self.out, i64::from(days)),
-                None => self.fault("expected a date written YYYY-MM-DD"),
-            },
-            (Type::Timestamp, Value::String(text)) => match time::milliseconds(text) {
-                Some(n) => put_long(&mut self.out, n),
-                None => {
-                    self.fault("expected a time written YYYY-MM-DDThh:mm:ssZ, with at most 3 decimals");
-                }
-            },
             (Type::Enum(symbols), Value::String(text)) => {
                 match symbols.symbols.iter().position(|symbol| symbol == text) {
                     Some(index) => put_long(&mut self.out, index as i64),

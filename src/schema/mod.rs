@@ -29,7 +29,6 @@ mod render;
 mod rules;
 #[cfg(test)]
 mod tests;
-mod time;
 mod wire;
 
 pub use codelists::{CodeList, Entry};

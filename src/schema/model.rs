@@ -14,10 +14,6 @@ pub(super) enum Type {
     Long,
     Double,
     String,
-    /// Avro's logical type `date`: days since 1970-01-01, an int.
-    Date,
-    /// Avro's logical type `timestamp-millis`: milliseconds since 1970, a long.
-    Timestamp,
     Enum(Arc<EnumType>),
     Array(Box<Type>),
     /// A union of null and one other type.

@@ -2,9 +2,8 @@
 //!
 //! A schema may use a part of Avro, chosen so that every datum has one form in
 //! JSON, every field can be granted alone, and no bytes can claim more than
-//! they hold: boolean, int, long, double, string, the logical types `date` and
-//! `timestamp-millis`, enumerations, records, arrays, and unions of null with
-//! one other type. `schemas/README.md` says what is refused and why.
+//! they hold: boolean, int, long, double, string, enumerations, records, arrays,
+//! and unions of null with one other type. `schemas/README.md` says what is refused and why.
 
 use super::codelists::CodeList;
 use super::encode;
@@ -183,23 +182,19 @@ impl<'a> Parser<'a> {
 
     fn complex(&mut self, object: &Map<String, Value>, namespace: &str, depth: usize) -> Parsed<Type> {
         let Some(kind) = object.get("type") else { return self.fault("it needs a `type`") };
-        match (kind.as_str(), object.get("logicalType").map(Value::as_str)) {
-            (Some("int"), Some(Some("date"))) => self.only(object, &["type", "logicalType"], Type::Date),
-            (Some("long"), Some(Some("timestamp-millis"))) => {
-                self.only(object, &["type", "logicalType"], Type::Timestamp)
-            }
-            (_, Some(_)) => self.fault(
-                "the logical types are {\"type\": \"int\", \"logicalType\": \"date\"} and \
-                 {\"type\": \"long\", \"logicalType\": \"timestamp-millis\"}",
+        match (kind.as_str(), object.contains_key("logicalType")) {
+            (_, true) => self.fault(
+                "logical types aren't used, because libraries don't agree on their canonical form, and so on \
+                 the fingerprint; write a string with the format date or date-time",
             ),
-            (Some("record"), None) => self.record(object, namespace, depth),
-            (Some("enum"), None) => self.enumeration(object, namespace),
-            (Some("array"), None) => {
+            (Some("record"), false) => self.record(object, namespace, depth),
+            (Some("enum"), false) => self.enumeration(object, namespace),
+            (Some("array"), false) => {
                 let Some(items) = object.get("items") else { return self.fault("an array needs `items`") };
                 let items = self.parse(items, namespace, depth + 1)?;
                 self.only(object, &["type", "items"], Type::Array(Box::new(items)))
             }
-            (_, None) => {
+            (_, false) => {
                 let ty = self.parse(kind, namespace, depth + 1)?;
                 self.only(object, &["type"], ty)
             }

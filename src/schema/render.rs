@@ -57,8 +57,6 @@ impl Renderer {
             Type::Long => json!("long"),
             Type::Double => json!("double"),
             Type::String => json!("string"),
-            Type::Date => json!({"type": "int", "logicalType": "date"}),
-            Type::Timestamp => json!({"type": "long", "logicalType": "timestamp-millis"}),
             Type::Enum(symbols) => self.enumeration(symbols),
             Type::Array(items) => json!({"type": "array", "items": self.ty(items)}),
             Type::Optional { null_first: true, inner } => json!(["null", self.ty(inner)]),
