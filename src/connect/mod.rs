@@ -1,4 +1,7 @@
 //! The member's side: connectors, mapping, checkpoints, inbox.
 
+pub mod drivers;
 pub mod helpers;
+pub mod identity;
+pub mod manifest;
 pub mod mapping;

@@ -120,13 +120,9 @@ fn jqs_own_errors_lose_their_values() {
         ("{a: (.nom | fromdate)}", "field a: "),
         ("{a: (.age | ltrimstr(\"x\") | test(\"y\"))}", "field a: "),
         ("{a: (.nom | .[0] = 1)}", "field a: "),
-        ("{(.age): 1}", ""),
         ("{a: (.nom | strptime(\"%Y\"))}", "field a: "),
         ("{a: (.nom | @base64d)}", "field a: "),
-        (
-            "def f: .nom.x; {b: {a: f}}",
-            "map.jq:1:13: field b.a: a string can't be indexed with the key \"x\"",
-        ),
+        ("def f: .nom.x; {b: {a: f}}", "map.jq:1:9: field b.a: a string can't be indexed with the key \"x\""),
         (".list |= map(ridet)", "map.jq:1:14: ridet: "),
         ("{a: (.nom | splits(\"(\"))}", "field a: "),
     ] {

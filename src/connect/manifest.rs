@@ -1,0 +1,497 @@
+//! A connector: a folder of data, read strictly.
+//!
+//! ```text
+//! connectors/boost/
+//!   connector.toml     what is read or written, with which driver, how often, which event it becomes
+//!   offers.jq          one mapping for each stream
+//!   tests/*.json       cases, run by `pirogue connector test`
+//!   README.md
+//! ```
+
+use super::drivers::{
+    DriverFault, FilesSettings, FilesSink, HttpConnection, HttpRead, HttpSource, Settings, Sink, Source,
+};
+use super::mapping::{Mapping, MappingFault};
+use crate::event::{EventType, MemberName, is_local_id};
+use serde::Deserialize;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The connectors that are compiled in, for the demo: name, and each file with
+/// its content.
+const EMBEDDED: [(&str, &[(&str, &str)]); 2] = [
+    (
+        "boost",
+        &[
+            ("connector.toml", include_str!("../../connectors/boost/connector.toml")),
+            ("offers.jq", include_str!("../../connectors/boost/offers.jq")),
+            ("jobseekers.jq", include_str!("../../connectors/boost/jobseekers.jq")),
+        ],
+    ),
+    ("files", &[("connector.toml", include_str!("../../connectors/files/connector.toml"))]),
+];
+
+/// Why a connector can't be used: a sentence that names the file and the place
+/// in it, and says what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectorFault {
+    /// A file can't be read.
+    #[error("{path} can't be read ({problem}); a connector is a folder with connector.toml and its mappings")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// What the system says.
+        problem: String,
+    },
+    /// connector.toml isn't of its form.
+    #[error("{path}: {problem}")]
+    Manifest {
+        /// The file, and where in it.
+        path: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A mapping doesn't compile.
+    #[error(transparent)]
+    Mapping(#[from] MappingFault),
+    /// No connector of this name is compiled in.
+    #[error("there is no connector {0} in this program; give the path of its folder")]
+    Unknown(String),
+}
+
+/// A connector, its mappings compiled.
+#[derive(Debug)]
+pub struct Connector {
+    /// The connector's name.
+    pub name: String,
+    /// What it is for, in one sentence.
+    pub description: String,
+    /// The settings that a member gives, each with what it is.
+    pub settings: BTreeMap<String, String>,
+    /// What it reads.
+    pub sources: Vec<SourceStream>,
+    /// What it writes.
+    pub sinks: Vec<SinkStream>,
+    /// Its folder, unless it is compiled in.
+    pub folder: Option<PathBuf>,
+}
+
+/// One stream of records that become events.
+#[derive(Debug)]
+pub struct SourceStream {
+    /// The stream's name within its connector.
+    pub name: String,
+    /// The system that the records are from: the second segment of an event's
+    /// `source` (WIRE.md section 1).
+    pub system: String,
+    /// The type of the events.
+    pub event_type: EventType,
+    /// The version of the type's schema.
+    pub schema_version: u32,
+    /// How long to wait once everything was read.
+    pub every: Duration,
+    /// What a record's identity is made of.
+    pub identity: IdentityRules,
+    /// From a record to harmonised records.
+    pub mapping: Mapping,
+    driver: SourceDriver,
+}
+
+/// JSON pointers (RFC 6901) into a record as the software gives it.
+#[derive(Clone, Debug)]
+pub struct IdentityRules {
+    /// To what names the record in its software.
+    pub key: String,
+    /// To what changes whenever the record changes.
+    pub record_version: Option<String>,
+    /// To when what the event says happened.
+    pub time: String,
+    /// The subject's kind: `person`, `offer`.
+    pub subject_kind: String,
+    /// To the subject's identifier in the software.
+    pub subject_id: String,
+}
+
+/// One stream of events that are written.
+#[derive(Debug)]
+pub struct SinkStream {
+    /// The stream's name within its connector.
+    pub name: String,
+    /// The types that are written; empty for all.
+    pub types: BTreeSet<EventType>,
+    /// From an event to what is written; none to write it as it is.
+    pub mapping: Option<Mapping>,
+    driver: SinkDriver,
+}
+
+#[derive(Debug)]
+enum SourceDriver {
+    Http { connection: HttpConnection, read: HttpRead },
+}
+
+#[derive(Debug)]
+enum SinkDriver {
+    Files(FilesSettings),
+}
+
+impl SourceStream {
+    /// The driver, ready to be asked.
+    pub fn open(&self, settings: &Settings) -> Result<Box<dyn Source>, DriverFault> {
+        match &self.driver {
+            SourceDriver::Http { connection, read } => Ok(Box::new(HttpSource::new(
+                connection,
+                read,
+                &self.identity.key,
+                self.identity.record_version.as_deref(),
+                settings,
+            )?)),
+        }
+    }
+}
+
+impl SinkStream {
+    /// The driver, to be resumed from its mark first.
+    pub fn open(&self, settings: &Settings) -> Result<Box<dyn Sink>, DriverFault> {
+        match &self.driver {
+            SinkDriver::Files(files) => Ok(Box::new(FilesSink::new(files, settings)?)),
+        }
+    }
+
+    /// Whether events of this type are written here.
+    pub fn takes(&self, event_type: &EventType) -> bool {
+        self.types.is_empty() || self.types.contains(event_type)
+    }
+}
+
+impl Connector {
+    /// Reads a connector from its folder, and compiles its mappings.
+    pub fn load(folder: &Path) -> Result<Connector, ConnectorFault> {
+        let read = |name: &str| {
+            let path = folder.join(name);
+            std::fs::read_to_string(&path).map(Cow::Owned).map_err(|error| ConnectorFault::Unreadable {
+                path: path.display().to_string(),
+                problem: error.kind().to_string(),
+            })
+        };
+        let mut connector = Connector::build(&folder.display().to_string(), read)?;
+        connector.folder = Some(folder.to_owned());
+        Ok(connector)
+    }
+
+    /// A connector that is compiled in: `boost`, `files`.
+    pub fn embedded(name: &str) -> Result<Connector, ConnectorFault> {
+        let (_, files) = EMBEDDED
+            .iter()
+            .find(|(known, _)| *known == name)
+            .ok_or_else(|| ConnectorFault::Unknown(name.to_owned()))?;
+        let folder = format!("connectors/{name}");
+        Connector::build(&folder, |wanted| {
+            files.iter().find(|(file, _)| *file == wanted).map(|(_, text)| Cow::Borrowed(*text)).ok_or_else(
+                || ConnectorFault::Unreadable {
+                    path: format!("{folder}/{wanted}"),
+                    problem: "it isn't compiled in".to_owned(),
+                },
+            )
+        })
+    }
+
+    /// The stream called `name`.
+    pub fn source(&self, name: &str) -> Option<&SourceStream> {
+        self.sources.iter().find(|source| source.name == name)
+    }
+
+    /// The sink called `name`.
+    pub fn sink(&self, name: &str) -> Option<&SinkStream> {
+        self.sinks.iter().find(|sink| sink.name == name)
+    }
+
+    fn build<'t>(
+        folder: &str,
+        read: impl Fn(&str) -> Result<Cow<'t, str>, ConnectorFault>,
+    ) -> Result<Connector, ConnectorFault> {
+        let path = format!("{folder}/connector.toml");
+        let manifest = Manifest::parse(&path, &read("connector.toml")?)?;
+        let fault =
+            |at: String, problem: String| ConnectorFault::Manifest { path: format!("{path}: {at}"), problem };
+        let mapping = |at: &str, file: &str| {
+            if !is_file_name(file) {
+                return Err(fault(
+                    at.to_owned(),
+                    "the mapping isn't a file of this folder, map.jq for instance".into(),
+                ));
+            }
+            Ok(Mapping::compile(format!("{folder}/{file}"), &read(file)?)?)
+        };
+        let mut names = BTreeSet::new();
+        let mut unique = |at: &str, name: &str| {
+            if MemberName::is_system(name) && names.insert(name.to_owned()) {
+                return Ok(());
+            }
+            Err(fault(
+                format!("{at}.name"),
+                "a stream's name is its own, of a-z, 0-9 and -, 2 to 32 long".into(),
+            ))
+        };
+        let mut sources = Vec::new();
+        for (position, source) in manifest.source.into_iter().enumerate() {
+            let at = format!("source[{position}]");
+            unique(&at, &source.name)?;
+            let system = manifest.system.clone().filter(|system| MemberName::is_system(system)).ok_or_else(|| {
+                fault(
+                    "system".into(),
+                    "a connector with a source names the system that it reads: a-z, 0-9 and -, 2 to 32 long".into(),
+                )
+            })?;
+            source.check().map_err(|(field, problem)| fault(format!("{at}.{field}"), problem.into()))?;
+            let connection = manifest.http.clone().ok_or_else(|| {
+                fault(at.clone(), "the driver http needs the table [http] with its base address".into())
+            })?;
+            sources.push(SourceStream {
+                mapping: mapping(&format!("{at}.map"), &source.map)?,
+                name: source.name,
+                system,
+                event_type: source.event,
+                schema_version: source.version,
+                every: Duration::from_secs(source.every_seconds),
+                identity: IdentityRules {
+                    key: source.key,
+                    record_version: source.record_version,
+                    time: source.time,
+                    subject_kind: source.subject.kind,
+                    subject_id: source.subject.id,
+                },
+                driver: match source.driver {
+                    SourceKind::Http => SourceDriver::Http { connection, read: source.read },
+                },
+            });
+        }
+        let mut sinks = Vec::new();
+        for (position, sink) in manifest.sink.into_iter().enumerate() {
+            let at = format!("sink[{position}]");
+            unique(&at, &sink.name)?;
+            sinks.push(SinkStream {
+                mapping: sink.map.as_deref().map(|file| mapping(&format!("{at}.map"), file)).transpose()?,
+                name: sink.name,
+                types: sink.types,
+                driver: match sink.driver {
+                    SinkKind::Files => SinkDriver::Files(sink.files),
+                },
+            });
+        }
+        if sources.is_empty() && sinks.is_empty() {
+            return Err(fault("source".into(), "a connector has at least one [[source]] or [[sink]]".into()));
+        }
+        Ok(Connector {
+            name: manifest.name,
+            description: manifest.description,
+            settings: manifest.settings,
+            sources,
+            sinks,
+            folder: None,
+        })
+    }
+}
+
+/// connector.toml as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    name: String,
+    system: Option<String>,
+    description: String,
+    #[serde(default)]
+    settings: BTreeMap<String, String>,
+    http: Option<HttpConnection>,
+    #[serde(default)]
+    source: Vec<SourceTable>,
+    #[serde(default)]
+    sink: Vec<SinkTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SourceTable {
+    name: String,
+    driver: SourceKind,
+    read: HttpRead,
+    every_seconds: u64,
+    map: String,
+    event: EventType,
+    version: u32,
+    key: String,
+    record_version: Option<String>,
+    time: String,
+    subject: SubjectTable,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum SourceKind {
+    Http,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SubjectTable {
+    kind: String,
+    id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SinkTable {
+    name: String,
+    driver: SinkKind,
+    files: FilesSettings,
+    #[serde(default)]
+    types: BTreeSet<EventType>,
+    map: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum SinkKind {
+    Files,
+}
+
+impl Manifest {
+    fn parse(path: &str, text: &str) -> Result<Manifest, ConnectorFault> {
+        let fault = |at: String, problem: String| ConnectorFault::Manifest { path: at, problem };
+        let syntax = |error: toml::de::Error| {
+            let line =
+                error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+            fault(format!("{path}:{line}"), error.message().to_owned())
+        };
+        let deserializer = toml::Deserializer::parse(text).map_err(syntax)?;
+        serde_path_to_error::deserialize(deserializer).map_err(|error| {
+            let at = error.path().to_string();
+            let inner = error.into_inner();
+            let line =
+                inner.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+            fault(format!("{path}:{line}: {at}"), inner.message().to_owned())
+        })
+    }
+}
+
+impl SourceTable {
+    /// Names the first field that isn't of its form.
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        const POINTER: &str = "a JSON pointer such as /id or /_operation_date is expected";
+        let is_pointer = |text: &str| text.starts_with('/');
+        let optional = |pointer: &Option<String>| pointer.as_deref().is_none_or(is_pointer);
+        if self.every_seconds == 0 {
+            return Err(("every_seconds", "at least one second is expected between two rounds"));
+        }
+        if self.version == 0 {
+            return Err(("version", "versions of a schema begin at 1"));
+        }
+        for (field, fits) in [
+            ("key", is_pointer(&self.key)),
+            ("record_version", optional(&self.record_version)),
+            ("time", is_pointer(&self.time)),
+            ("subject.id", is_pointer(&self.subject.id)),
+            ("read.items", is_pointer(&self.read.items)),
+            ("read.more", optional(&self.read.more)),
+            ("read.next_query", optional(&self.read.next_query)),
+            ("read.next", self.read.next.values().all(|pointer| is_pointer(pointer))),
+            ("read.since.time", self.read.since.as_ref().is_none_or(|since| is_pointer(&since.time))),
+        ] {
+            if !fits {
+                return Err((field, POINTER));
+            }
+        }
+        let kind = &self.subject.kind;
+        if kind.is_empty() || kind.len() > 32 || !kind.bytes().all(|b| b.is_ascii_lowercase()) {
+            return Err(("subject.kind", "1 to 32 of a-z are expected, person or offer for instance"));
+        }
+        Ok(())
+    }
+}
+
+/// Whether `name` is a plain name: a mapping lies in the connector's folder.
+fn is_file_name(name: &str) -> bool {
+    is_local_id(name) && !name.starts_with('.')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SINK: &str = "name = \"f\"\ndescription = \"d\"\n[[sink]]\nname = \"out\"\ndriver = \"files\"\nfiles = { folder = \"x\" }\n";
+
+    fn source(change: impl Fn(String) -> String) -> Result<Connector, ConnectorFault> {
+        let manifest = change(include_str!("../../connectors/boost/connector.toml").to_owned());
+        Connector::build("c", |name| {
+            Ok(Cow::Owned(if name == "connector.toml" { manifest.clone() } else { ".".to_owned() }))
+        })
+    }
+
+    fn fault(change: impl Fn(String) -> String) -> String {
+        source(change).expect_err("the manifest is refused").to_string()
+    }
+
+    #[test]
+    fn the_connectors_that_are_compiled_in_are_whole() {
+        let boost = Connector::embedded("boost").unwrap();
+        let names: Vec<&str> = boost.sources.iter().map(|source| source.name.as_str()).collect();
+        assert_eq!(names, ["offers", "jobseekers"]);
+        assert_eq!(
+            boost.source("jobseekers").unwrap().event_type.as_str(),
+            "nc.employment.jobseeker.registered"
+        );
+        assert!(boost.settings.contains_key("base_url"));
+        let files = Connector::embedded("files").unwrap();
+        assert!(files.sink("files").unwrap().takes(&EventType::parse("nc.hub.event.rejected").unwrap()));
+        assert!(matches!(Connector::embedded("absent"), Err(ConnectorFault::Unknown(_))));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_path_and_line() {
+        let text = fault(|m| m.replacen("items =", "itens =", 1));
+        assert!(
+            text.starts_with("c/connector.toml:")
+                && text.contains("source[0].read")
+                && text.contains("itens"),
+            "{text}"
+        );
+        let text = fault(|m| m.replacen("kind = \"api-key\"", "kind = \"api-key\", key = \"s3cret\"", 1));
+        assert!(text.contains("http.auth"), "{text}");
+        assert!(fault(|m| format!("nmae = 1\n{m}")).contains("nmae"));
+        assert!(fault(|m| m.replacen("description = ", "description = = ", 1)).contains("connector.toml:"));
+    }
+
+    #[test]
+    fn what_isnt_of_its_form_is_refused_with_its_path() {
+        for (from, to, path) in [
+            ("key = \"/id\"", "key = \"id\"", "source[0].key"),
+            ("version = 1", "version = 0", "source[0].version"),
+            ("kind = \"offer\"", "kind = \"Offer\"", "source[0].subject.kind"),
+            ("name = \"jobseekers\"", "name = \"offers\"", "source[1].name"),
+            ("map = \"offers.jq\"", "map = \"../offers.jq\"", "source[0].map"),
+            ("map = \"offers.jq\"", "map = \"/etc/passwd\"", "source[0].map"),
+            ("system = \"boost\"", "system = \"hub\"", "system"),
+            ("event = \"nc.employment.offer.published\"", "event = \"Offer\"", "source[0].event"),
+            ("driver = \"http\"", "driver = \"ftp\"", "source[0].driver"),
+        ] {
+            let text = fault(|m| m.replacen(from, to, 1));
+            assert!(text.contains(path), "{path}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_sink_needs_no_mapping_and_a_connector_needs_a_stream() {
+        let build = |text: &str| Connector::build("c", |_| Ok(Cow::Owned(text.to_owned())));
+        assert!(build(SINK).unwrap().sinks[0].mapping.is_none());
+        let text = build("name = \"f\"\ndescription = \"d\"\n").unwrap_err().to_string();
+        assert!(text.contains("at least one"), "{text}");
+    }
+
+    #[test]
+    fn a_folder_without_a_manifest_says_what_a_connector_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = Connector::load(folder.path()).unwrap_err().to_string();
+        assert!(text.contains("connector.toml") && text.contains("a connector is a folder"), "{text}");
+    }
+}
