@@ -12,10 +12,10 @@ use crate::connect::drivers::{Checkpoint, DriverFault, Record, Sink};
 use crate::connect::mapping::Mapping;
 use crate::connect::recipient::{Accepted, Recipient};
 use crate::connect::{ConnectFault, Counts};
-use crate::tasks::{crunch, stopped};
 use crate::event::{MemberName, Message, SchemaRef};
 use crate::schema::{ReaderSchema, Registry};
 use crate::store::Store;
+use crate::tasks::{crunch, stopped};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,11 +34,8 @@ const PAUSE: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(10)
 struct State {
     epoch: u32,
     sequence: u64,
-    mark: Checkpoint0,
+    mark: serde_json::Value,
 }
-
-/// The sink's mark as it is kept.
-type Checkpoint0 = serde_json::Value;
 
 /// A member's inbox.
 pub(super) struct Inbox {
@@ -112,7 +109,9 @@ impl Inbox {
     /// Takes up where the last run was saved; the sink takes back the rest.
     async fn resume(&mut self) -> Result<State, ConnectFault> {
         let saved: Option<State> = match self.store.get(STATE_ROW)? {
-            Some(row) => Some(serde_json::from_slice(&row).map_err(|_| ConnectFault::Unreadable("the inbox's state"))?),
+            Some(row) => Some(
+                serde_json::from_slice(&row).map_err(|_| ConnectFault::Unreadable("the inbox's state"))?,
+            ),
             None => None,
         };
         let mark = saved.as_ref().map(|state| Checkpoint(state.mark.clone()));
@@ -168,7 +167,11 @@ impl Inbox {
                 Ok(accepted) => accepted,
                 Err(unverified) => {
                     self.counts.unverified.add(1);
-                    draft.aside.push(aside::Item::message("unverified", &unverified.why, &unverified.message));
+                    draft.aside.push(aside::Item::message(
+                        "unverified",
+                        &unverified.why,
+                        &unverified.message,
+                    ));
                     continue;
                 }
             };
@@ -203,7 +206,7 @@ impl Inbox {
             return Ok(false);
         }
         *state = draft.state.clone();
-        self.save(draft).await?;
+        save(&self.store, draft).await?;
         self.counts.handled.add(handled);
         match early {
             None => consumer.ack(last).await?,
@@ -242,7 +245,8 @@ impl Inbox {
                 Ok(pushed) => {
                     for rejected in pushed.rejected {
                         self.counts.set_aside.add(1);
-                        let message = records.iter().find(|r| r.key == rejected.key).and_then(|r| r.raw.clone());
+                        let message =
+                            records.iter().find(|r| r.key == rejected.key).and_then(|r| r.raw.clone());
                         draft.aside.push(aside::Item::message(
                             "refused by the sink",
                             &rejected.reason,
@@ -263,21 +267,21 @@ impl Inbox {
             }
         }
     }
+}
 
-    /// Saves numbers, mark, schemas and what was set aside, in one commit.
-    async fn save(&self, draft: Draft) -> Result<(), ConnectFault> {
-        let row = serde_json::to_vec(&draft.state).unwrap_or_default();
-        self.store
-            .commit(move |tx| {
-                tx.put(STATE_ROW, &row);
-                for (reference, json) in &draft.schemas {
-                    tx.put(&[SCHEMAS, reference.as_bytes()].concat(), json.as_bytes());
-                }
-                aside::write(tx, &draft.aside)
-            })
-            .await?;
-        Ok(())
-    }
+/// Saves numbers, mark, schemas and what was set aside, in one commit.
+async fn save(store: &Store, draft: Draft) -> Result<(), ConnectFault> {
+    let row = serde_json::to_vec(&draft.state).unwrap_or_default();
+    store
+        .commit(move |tx| {
+            tx.put(STATE_ROW, &row);
+            for (reference, json) in &draft.schemas {
+                tx.put(&[SCHEMAS, reference.as_bytes()].concat(), json.as_bytes());
+            }
+            aside::write(tx, &draft.aside)
+        })
+        .await?;
+    Ok(())
 }
 
 /// What a batch changes.
@@ -319,7 +323,9 @@ impl Readers {
         let (Some(reference), Some(json)) = (text("reference"), text("schema")) else { return };
         match self.add(&reference, &json) {
             Ok(()) => draft.schemas.push((reference, json)),
-            Err(fault) => tracing::error!(%reference, %fault, "the hub published a schema that can't be used"),
+            Err(fault) => {
+                tracing::error!(%reference, %fault, "the hub published a schema that can't be used")
+            }
         }
     }
 

@@ -54,8 +54,10 @@ impl Recipient {
         let envelope = Envelope::read(message)?;
         let context = Context::of_delivery(&envelope.attributes)?;
         let delivery = context.delivery.clone().ok_or("the attributes of a delivery are missing")?;
-        let jws = DetachedJws::parse(&envelope.signature).map_err(|fault| format!("the signature: {fault}"))?;
-        let key = self.hub.find(&jws.kid).filter(|key| key.key_use == KeyUse::Delivery && key.revoked.is_none());
+        let jws =
+            DetachedJws::parse(&envelope.signature).map_err(|fault| format!("the signature: {fault}"))?;
+        let key =
+            self.hub.find(&jws.kid).filter(|key| key.key_use == KeyUse::Delivery && key.revoked.is_none());
         let key = key.filter(|_| self.members.find(&jws.kid).is_none());
         let key = key.ok_or("the signature's kid is no delivery key of the hub")?;
         if jws.audience.as_deref() != Some(self.member.as_str()) || delivery.recipient != self.member {
@@ -81,7 +83,13 @@ impl Recipient {
 
     /// The publisher's own signature: the provider's `event` key, the hash that
     /// the hub signed, the same source, type, id and body.
-    fn check_origin(&self, signature: &str, origin: &str, context: &Context, message: &Message) -> Result<(), String> {
+    fn check_origin(
+        &self,
+        signature: &str,
+        origin: &str,
+        context: &Context,
+        message: &Message,
+    ) -> Result<(), String> {
         if URL_SAFE_NO_PAD.encode(Sha256::digest(signature)) != origin {
             return Err("originsignature isn't the one whose hash the hub signed".to_owned());
         }
@@ -90,7 +98,9 @@ impl Recipient {
             return Err("originsignature on a message of the hub's own".to_owned());
         };
         let key = self.members.find(&jws.kid).filter(|key| {
-            key.key_use == KeyUse::Event && key.member == *member && key.was_valid_at(context.time.as_second())
+            key.key_use == KeyUse::Event
+                && key.member == *member
+                && key.was_valid_at(context.time.as_second())
         });
         let key = key.ok_or("originsignature isn't by an event key of the provider")?;
         if !jws.verify(&key.public, &message.body) {

@@ -132,7 +132,7 @@ fn key(index: u64) -> Vec<u8> {
 }
 
 /// The quarantine's index, oldest first: each message's number and row.
-pub fn list(shared: &Shared) -> Result<Vec<(u64, Row)>, HubFault> {
+pub(super) fn list(shared: &Shared) -> Result<Vec<(u64, Row)>, HubFault> {
     let mut rows = Vec::new();
     for entry in shared.store.scan(PREFIX) {
         let (key, row) = entry?;
@@ -144,7 +144,7 @@ pub fn list(shared: &Shared) -> Result<Vec<(u64, Row)>, HubFault> {
 
 /// Opens message `index` of the quarantine; none where it isn't, or no longer,
 /// there.
-pub fn open(shared: &Shared, index: u64) -> Result<Option<Kept>, HubFault> {
+pub(super) fn open(shared: &Shared, index: u64) -> Result<Option<Kept>, HubFault> {
     let Some(row) = shared.store.get(&key(index))? else { return Ok(None) };
     let row: Row = decode_row(&row)?;
     let damaged = || HubFault::Damaged("a quarantined message doesn't open");

@@ -91,6 +91,17 @@ impl Hub {
         })
     }
 
+    /// The quarantine's index, oldest first: each message's number and row.
+    pub fn quarantine(&self) -> Result<Vec<(u64, quarantine::Row)>, HubFault> {
+        quarantine::list(&self.shared)
+    }
+
+    /// Message `index` of the quarantine, unchanged; none where it isn't, or no
+    /// longer, there.
+    pub fn open_quarantined(&self, index: u64) -> Result<Option<quarantine::Kept>, HubFault> {
+        quarantine::open(&self.shared, index)
+    }
+
     fn measured(&self) -> Result<String, HubFault> {
         let metrics = &self.shared.metrics;
         metrics.disk_free_bytes.set(self.shared.store.free_bytes()?);
