@@ -5,3 +5,4 @@ pub mod helpers;
 pub mod identity;
 pub mod manifest;
 pub mod mapping;
+pub mod testing;
