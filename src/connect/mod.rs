@@ -15,6 +15,7 @@ pub mod manifest;
 pub mod mapping;
 mod outbound;
 pub mod recipient;
+pub mod testing;
 
 pub use host::Connect;
 
@@ -132,3 +133,4 @@ pub enum ConnectFault {
     #[error("a part of this member's side stopped; the log says why")]
     Stopped,
 }
+pub mod testing;
