@@ -157,20 +157,25 @@ fn every_room_uses_only_what_the_table_gives_it() {
     assert!(all.is_empty(), "arrows that aren't in the table of src/lib.rs:\n{}", all.join("\n"));
 }
 
+/// Floor, room and what it may use, of each row of the first table in `text`
+/// whose lines begin with `start`.
+fn table(text: &str, start: &str) -> Vec<[String; 3]> {
+    text.lines()
+        .filter_map(|line| line.strip_prefix(start))
+        .map(|row| row.trim_end_matches('|').split('|').map(str::trim).collect::<Vec<_>>())
+        .filter(|cells| cells.len() >= 4 && cells[0].parse::<u8>().is_ok())
+        .map(|cells| [cells[0], cells[1].trim_matches(['[', ']', '`']), cells[3]].map(str::to_owned))
+        .collect()
+}
+
 #[test]
-fn the_table_of_lib_rs_is_this_one() {
+fn the_tables_of_lib_rs_and_of_architecture_md_are_this_one() {
     let text = std::fs::read_to_string(source().join("lib.rs")).unwrap();
-    let rows: Vec<Vec<&str>> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("//! | "))
-        .map(|row| row.trim_end_matches(" |").split(" | ").collect())
-        .filter(|cells: &Vec<&str>| cells[0].parse::<u8>().is_ok())
-        .collect();
+    let page = std::fs::read_to_string(source().with_file_name("ARCHITECTURE.md")).unwrap();
     let here: Vec<[String; 3]> =
-        ROOMS.iter().map(|r| [r.floor.to_string(), format!("[`{}`]", r.name), r.cell()]).collect();
-    let there: Vec<[String; 3]> =
-        rows.iter().map(|cells| [cells[0].into(), cells[1].into(), cells[3].into()]).collect();
-    assert_eq!(there, here);
+        ROOMS.iter().map(|room| [room.floor.to_string(), room.name.to_owned(), room.cell()]).collect();
+    assert_eq!(table(&text, "//! |"), here, "src/lib.rs");
+    assert_eq!(table(&page, "|"), here, "ARCHITECTURE.md");
 
     let declared: BTreeSet<&str> = text
         .lines()
