@@ -178,6 +178,12 @@ fn a_second_signature_stands_in_for_a_revoked_or_future_key() {
     for revoked in [1, 11] {
         let directory = directory_with(|seed, jwk| jwk.revoked = (seed == revoked).then_some(5));
         assert_eq!(statuses(&of(&directory, &[("a.note", text.clone())]), DAY), ["in force"]);
+        // Of two keys that aren't valid from the start, the earlier one counts.
+        let directory = directory_with(|seed, jwk| match seed {
+            1 | 11 => jwk.not_before = Some(if seed == revoked { i64::MAX } else { 5 }),
+            _ => {}
+        });
+        assert_eq!(statuses(&of(&directory, &[("a.note", text.clone())]), DAY), ["in force"]);
         let directory = directory_with(|seed, jwk| jwk.not_before = (seed == revoked).then_some(i64::MAX));
         assert_eq!(statuses(&of(&directory, &[("a.note", text.clone())]), DAY), ["in force"]);
     }
