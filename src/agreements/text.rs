@@ -219,3 +219,6 @@ fn read<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, AgreementFault>
         AgreementFault::Toml { line, detail: error.message().to_owned() }
     })
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -10,6 +10,7 @@ mod connect;
 mod demo;
 mod exit;
 mod hub;
+mod keys;
 mod logging;
 mod quarantine;
 mod reload;
@@ -58,6 +59,8 @@ enum Command {
     Reload(reload::ReloadCommand),
     Quarantine(quarantine::QuarantineCommand),
     Config(config::ConfigCommand),
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
 }
 
 /// Runs the program with the arguments of this process.
@@ -72,6 +75,7 @@ pub fn run() -> ExitCode {
         Command::Reload(command) => command.run(),
         Command::Quarantine(command) => command.run(),
         Command::Config(command) => command.run(),
+        Command::Keys(command) => command.run(),
     };
     exit::status(done)
 }

@@ -133,4 +133,3 @@ pub enum ConnectFault {
     #[error("a part of this member's side stopped; the log says why")]
     Stopped,
 }
-pub mod testing;

@@ -171,6 +171,45 @@ pub(super) mod tests {
         }
     }
 
+    /// R is the neutral element, and S fits it: plain RFC 8032 verification
+    /// accepts this, and its holder could give one message many signatures.
+    #[test]
+    fn a_signature_with_a_point_of_small_order_is_refused() {
+        let mut signature = [0; 64];
+        signature[0] = 1;
+        let s = "3c40e760cc147683636d47b8ec9d9da496a2bc2d693e98a454fb93162dc6c40b";
+        for (at, byte) in signature[32..].iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&s[at * 2..at * 2 + 2], 16).unwrap();
+        }
+        let key = rfc8037();
+        let plain = ed25519_dalek::Verifier::verify(
+            &key.public().point,
+            b"small order",
+            &Signature::from_bytes(&signature),
+        );
+        assert!(plain.is_ok());
+        assert!(!key.public().verify(b"small order", &signature));
+    }
+
+    /// S and S plus the order of the group are the same scalar.
+    #[test]
+    fn a_second_spelling_of_a_signature_is_refused() {
+        const ORDER: [u8; 32] = [
+            0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14,
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+        ];
+        let key = rfc8037();
+        let mut signature = key.sign(b"message");
+        assert!(key.public().verify(b"message", &signature));
+        let mut carry = 0;
+        for (byte, order) in signature[32..].iter_mut().zip(ORDER) {
+            let sum = u16::from(*byte) + u16::from(order) + carry;
+            (*byte, carry) = (sum as u8, sum >> 8);
+        }
+        assert_eq!(carry, 0);
+        assert!(!key.public().verify(b"message", &signature));
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]

@@ -92,6 +92,21 @@ fn an_event_is_signed_as_wire_section_1_shows() {
 }
 
 #[test]
+fn a_signature_that_names_another_key_than_it_was_made_with_does_not_hold() {
+    let header = encode_base64url(format!(r#"{{"alg":"EdDSA","b64":false,"crit":["b64"],"kid":"k",{CE}}}"#));
+    let signature = encode_base64url(key().sign(&signing_input(&header, b"body")));
+    let jws = DetachedJws::parse(&format!("{header}..{signature}")).unwrap();
+    assert!(!jws.verify(key().public(), b"body"));
+    let named = header_of(&key().sign_event("hub-nc", &attributes(), b"body"));
+    let signature = encode_base64url(key().sign(&signing_input(&named, b"body")));
+    assert!(DetachedJws::parse(&format!("{named}..{signature}")).unwrap().verify(key().public(), b"body"));
+}
+
+fn header_of(jws: &str) -> String {
+    jws.split_once("..").unwrap().0.to_owned()
+}
+
+#[test]
 fn what_is_printed_holds_no_value() {
     let jws = DetachedJws::parse(&key().sign_event("hub-nc", &attributes(), b"body")).unwrap();
     let printed = format!("{jws:?}");
