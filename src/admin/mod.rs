@@ -1,1 +1,3 @@
-//! What an operator prepares: folders, keys, benches.
+//! What an operator prepares: folders, keys, agreements.
+
+pub mod prepare;

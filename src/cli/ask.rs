@@ -2,9 +2,9 @@
 
 use crate::config::HubConfig;
 use crate::hub::operator::{Answer, Request};
-use crate::ops::client;
+use crate::ops::{client, node};
 use anyhow::{anyhow, bail};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Which hub to ask. Both may be set, since the configuration may come from the
 /// environment: then the data folder counts.
@@ -20,17 +20,37 @@ pub(super) struct WhichHub {
 }
 
 impl WhichHub {
-    /// Asks the hub. An answer that it can't be done is a fault.
+    /// Asks the hub; where none runs, its store, if the configuration is known
+    /// and the question is one about the past. An answer that it can't be done
+    /// is a fault.
     pub(super) fn ask(&self, request: &Request) -> anyhow::Result<Answer> {
         let data = match (&self.data, &self.config) {
             (Some(data), _) => data.clone(),
             (None, Some(config)) => HubConfig::load(config)?.data,
             (None, None) => bail!("say which hub: --config FILE or --data DIR"),
         };
-        match client::call(&data, request)? {
+        let answer = match (client::call(&data, request), self.at_rest(&data, request)) {
+            (Err(client::CallFault::NoHub { .. }), Some(config)) => {
+                let config = HubConfig::load(&config)?;
+                let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+                runtime.block_on(node::ask_at_rest(&config, request.clone()))?
+            }
+            (answer, _) => answer?,
+        };
+        match answer {
             Answer::Failed { detail } | Answer::NotFound { detail } => Err(anyhow!(detail)),
             answer => Ok(answer),
         }
+    }
+
+    /// The configuration with which `request` can be answered without a hub.
+    fn at_rest(&self, data: &Path, request: &Request) -> Option<PathBuf> {
+        if matches!(request, Request::Reload | Request::Shutdown | Request::Metrics) {
+            return None;
+        }
+        // A hub whose data folder is that of its configuration is common.
+        let beside = data.join("hub.toml");
+        self.config.clone().or_else(|| beside.exists().then_some(beside))
     }
 }
 

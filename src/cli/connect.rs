@@ -1,7 +1,7 @@
 //! `pirogue connect`.
 
 use super::logging;
-use crate::config::ConnectConfig;
+use crate::config::{BusSetting, ConnectConfig};
 use std::path::PathBuf;
 
 /// Run a member's connectors, and receive what the hub delivers.
@@ -21,10 +21,16 @@ pub(super) struct ConnectCommand {
 }
 
 impl ConnectCommand {
-    /// Runs the member's side until it is told to stop.
+    /// Says where a member's side runs in this release.
     pub(super) fn run(self, verbose: u8) -> anyhow::Result<()> {
         let config = ConnectConfig::load(&self.config)?;
         logging::start(&config.log, verbose);
-        anyhow::bail!("the connectors of {} can't start: this build has none in it", config.member)
+        let BusSetting::Embedded = config.bus;
+        anyhow::bail!(
+            "bus = \"embedded\" is the bus of a hub's own process: add this file to the list connect of the hub's \
+             configuration, and run pirogue hub. A process of its own for {} takes RabbitMQ, which comes with the \
+             next release",
+            config.member
+        )
     }
 }

@@ -205,8 +205,8 @@ impl Connect {
     }
 }
 
-/// What signs the events of `config`'s member.
-fn signer(config: &ConnectConfig, member: MemberName) -> Result<Signer, ConnectFault> {
+/// What signs the events of `member`, whose configuration is `config`.
+pub fn signer(config: &ConnectConfig, member: MemberName) -> Result<Signer, ConnectFault> {
     let passphrase = config.keys.event_passphrase.as_ref().map(|source| source.read()).transpose()?;
     let key = PrivateKey::read(&config.keys.event, passphrase.as_ref().map(|p| p.as_str()))?;
     // The member's own secret: its ids can't be made by anyone else.

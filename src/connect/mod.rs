@@ -17,7 +17,8 @@ mod outbound;
 pub mod recipient;
 pub mod testing;
 
-pub use host::Connect;
+pub use host::{Connect, signer};
+pub use outbound::Signer;
 
 use crate::metrics::Counter;
 use std::path::PathBuf;

@@ -32,13 +32,15 @@ const PAUSE: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(30
 pub(super) const PUBLISHED_ROW: &[u8] = b"count/published";
 
 /// What signs a member's events.
-pub(super) struct Signer {
-    pub(super) member: MemberName,
+pub struct Signer {
+    /// The member.
+    pub member: MemberName,
     /// The hub's name: the audience.
-    pub(super) hub: String,
-    pub(super) key: PrivateKey,
+    pub hub: String,
+    /// The member's `event` key.
+    pub key: PrivateKey,
     /// Of which events' ids are made.
-    pub(super) id_secret: Secret32,
+    pub id_secret: Secret32,
 }
 
 /// One stream of a connector.
@@ -213,7 +215,7 @@ impl Outbox {
 impl Signer {
     /// The signed events of a record, or a sentence that names its key, the
     /// place in the mapping and the field.
-    pub(super) fn events(
+    pub fn events(
         &self,
         record: &Record,
         stream: &SourceStream,
@@ -243,8 +245,9 @@ impl Signer {
         Ok(messages)
     }
 
-    /// The message of one event, signed, and its routing key (WIRE.md section 1).
-    pub(super) fn sign(
+    /// The message of one event, signed, and its routing key (WIRE.md section
+    /// 1). `body` is in single-object encoding with `schema`.
+    pub fn sign(
         &self,
         identity: Identity,
         system: &str,

@@ -23,13 +23,15 @@ mod report;
 mod running;
 mod sealed;
 mod shared;
+mod topology;
 mod trace;
 pub mod world;
 
 pub use fault::HubFault;
 pub use record::Tally;
-pub use running::{Hub, HubOptions};
+pub use running::{Hub, HubOptions, master_key, own_keys};
 pub(crate) use shared::Shared;
+pub use topology::Topology;
 
 /// What the hub's own types begin with.
 pub const HUB_TYPES: &str = "nc.hub.";

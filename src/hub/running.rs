@@ -1,13 +1,13 @@
 //! A running hub: its tasks, its start and its orderly end.
 
 use crate::agreements;
-use crate::bus::{BatchLimits, Bus, Topology};
+use crate::bus::{BatchLimits, Bus};
 use crate::config::{HubConfig, SecretSource};
 use crate::event::MemberName;
 use crate::hub::check::Rules;
 use crate::hub::release::Release;
 use crate::hub::world::{Sources, World};
-use crate::hub::{HubFault, Shared, intake, quarantine, record};
+use crate::hub::{HubFault, Shared, Topology, intake, quarantine, record};
 use crate::keys::{Jwk, Jwks, KeyUse, PrivateKey};
 use crate::metrics::Metrics;
 use crate::seal::{self, MasterKey};
@@ -91,36 +91,67 @@ struct Ended {
 }
 
 impl Hub {
-    /// Starts the hub of `config` on `store` and `bus`. Its keys and secrets are
-    /// read, members' queues declared, and what a stopped hub left undone is
-    /// taken up again.
+    /// Starts the hub of `config` on `store` and `bus`. `master` is what
+    /// [`master_key`] gives. Its other keys are read, members' queues declared,
+    /// and what a stopped hub left undone is taken up again.
     pub async fn start(
         config: &HubConfig,
         store: Store,
+        master: &MasterKey,
         bus: Arc<dyn Bus>,
         topology: Arc<dyn Topology>,
         metrics: Arc<Metrics>,
     ) -> Result<Arc<Hub>, HubFault> {
-        let options = HubOptions::of(config);
-        let delivery = read_key(&config.keys.delivery, config.keys.delivery_passphrase.as_ref())?;
-        let checkpoint = read_key(&config.keys.checkpoint, config.keys.checkpoint_passphrase.as_ref())?;
-        let own_keys = own_keys(&delivery, &checkpoint);
-        let master = master_key(&config.keys.master, &store).await?;
+        let keys = Keys::read(config)?;
+        let world = World::load(&HubOptions::of(config).sources, agreements::today())?;
+        let world = world.adopt(&store, &keys.public).await?;
+        let hub = Hub::build(config, store, master, bus, topology, metrics, keys, world).await?;
+        hub.release_all().await?;
+        let shared = Arc::clone(&hub.shared);
+        hub.spawn(true, intake::run(shared, Arc::clone(&hub.bus), hub.stop_intake.subscribe()));
+        hub.spawn(false, rounds(Arc::clone(&hub.shared), hub.stop_release.subscribe()));
+        Ok(hub)
+    }
+
+    /// The hub of `config` at rest: it answers its operator from its store, and
+    /// takes in, decides and delivers nothing.
+    pub async fn at_rest(
+        config: &HubConfig,
+        store: Store,
+        master: &MasterKey,
+        bus: Arc<dyn Bus>,
+        topology: Arc<dyn Topology>,
+    ) -> Result<Arc<Hub>, HubFault> {
+        let keys = Keys::read(config)?;
+        let world = World::load(&HubOptions::of(config).sources, agreements::today())?;
+        Hub::build(config, store, master, bus, topology, Metrics::new(), keys, world).await
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of a hub, which two functions put together")]
+    async fn build(
+        config: &HubConfig,
+        store: Store,
+        master: &MasterKey,
+        bus: Arc<dyn Bus>,
+        topology: Arc<dyn Topology>,
+        metrics: Arc<Metrics>,
+        keys: Keys,
+        world: World,
+    ) -> Result<Arc<Hub>, HubFault> {
         let epoch = epoch(&store).await?;
-        let world = World::load(&options.sources, agreements::today())?.adopt(&store, &own_keys).await?;
         let shared = Shared::new(
             config.name.clone(),
             store,
-            &master,
-            delivery,
-            own_keys,
+            master,
+            keys.delivery,
+            keys.public,
             epoch,
-            options,
+            HubOptions::of(config),
             metrics,
             world,
         )?;
         let (ended, endings) = mpsc::unbounded_channel();
-        let hub = Arc::new(Hub {
+        Ok(Arc::new(Hub {
             shared: Arc::new(shared),
             topology,
             bus,
@@ -131,12 +162,7 @@ impl Hub {
             endings: tokio::sync::Mutex::new(endings),
             running: AtomicUsize::new(0),
             asked_to_stop: watch::Sender::new(false),
-        });
-        hub.release_all().await?;
-        let shared = Arc::clone(&hub.shared);
-        hub.spawn(true, intake::run(shared, Arc::clone(&hub.bus), hub.stop_intake.subscribe()));
-        hub.spawn(false, rounds(Arc::clone(&hub.shared), hub.stop_release.subscribe()));
-        Ok(hub)
+        }))
     }
 
     /// What this hub counts.
@@ -254,6 +280,21 @@ fn read_key(path: &Path, passphrase: Option<&SecretSource>) -> Result<PrivateKey
     Ok(PrivateKey::read(path, passphrase.as_ref().map(|p| p.as_str()))?)
 }
 
+/// The hub's own keys.
+struct Keys {
+    delivery: PrivateKey,
+    public: Jwks,
+}
+
+impl Keys {
+    fn read(config: &HubConfig) -> Result<Keys, HubFault> {
+        let delivery = read_key(&config.keys.delivery, config.keys.delivery_passphrase.as_ref())?;
+        let checkpoint = read_key(&config.keys.checkpoint, config.keys.checkpoint_passphrase.as_ref())?;
+        let public = own_keys(&delivery, &checkpoint);
+        Ok(Keys { delivery, public })
+    }
+}
+
 /// The hub's public keys.
 pub fn own_keys(delivery: &PrivateKey, checkpoint: &PrivateKey) -> Jwks {
     let own = |key: &PrivateKey, key_use| Jwk::new(key.public().clone(), key_use, Some("hub".to_owned()));
@@ -262,7 +303,7 @@ pub fn own_keys(delivery: &PrivateKey, checkpoint: &PrivateKey) -> Jwks {
 
 /// The key under which everything rests. A store that was sealed under another
 /// is refused: going on would make what it holds unreadable for good.
-async fn master_key(path: &Path, store: &Store) -> Result<MasterKey, HubFault> {
+pub async fn master_key(path: &Path, store: &Store) -> Result<MasterKey, HubFault> {
     const ROW: &[u8] = b"master-check";
     let known = store.get(ROW)?;
     if known.is_some() && !path.exists() {

@@ -1,0 +1,177 @@
+//! A node: a hub on the embedded bus, the members that run in its process, the
+//! operator's socket and the HTTP endpoints.
+
+use crate::bus::embedded::{Broker, BrokerOptions};
+use crate::bus::{BusFault, HUB};
+use crate::config::{ConnectConfig, HubConfig};
+use crate::connect::{Connect, ConnectFault};
+use crate::hub::operator::{Answer, Handler, Request};
+use crate::hub::{self, Hub, HubFault, Topology};
+use crate::metrics::Metrics;
+use crate::ops::{http, socket};
+use crate::seal::MasterKey;
+use crate::store::{Sealing, Store, StoreFault, StoreOptions};
+use crate::tasks::stopped;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// Why a node can't start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeFault {
+    /// The store can't be opened.
+    #[error(transparent)]
+    Store(#[from] StoreFault),
+    /// The embedded bus can't be opened.
+    #[error(transparent)]
+    Bus(#[from] BusFault),
+    /// The hub can't start or go on.
+    #[error(transparent)]
+    Hub(#[from] HubFault),
+    /// The socket can't be opened.
+    #[error(transparent)]
+    Socket(#[from] socket::SocketFault),
+    /// The port can't be taken.
+    #[error(transparent)]
+    Http(#[from] http::HttpFault),
+    /// A member's side can't start or go on.
+    #[error("{member}: {fault}")]
+    Connect {
+        /// The member.
+        member: String,
+        /// Why.
+        #[source]
+        fault: ConnectFault,
+    },
+}
+
+/// A running node.
+pub struct Node {
+    hub: Arc<Hub>,
+    broker: Broker,
+    members: Vec<Connect>,
+    address: Option<SocketAddr>,
+    stop: watch::Sender<bool>,
+    serving: JoinSet<()>,
+}
+
+/// What the hub of `config`, which doesn't run, answers to `request` from its
+/// store. While this works, no hub can start on that store.
+pub async fn ask_at_rest(config: &HubConfig, request: Request) -> Result<Answer, NodeFault> {
+    let (store, master, broker) = open(config).await?;
+    let topology: Arc<dyn Topology> = Arc::new(broker.clone());
+    let hub = Hub::at_rest(config, store, &master, broker.connect(HUB), topology).await?;
+    Ok(hub.handle(request).await)
+}
+
+/// The store, the master key and the embedded bus of `config`.
+async fn open(config: &HubConfig) -> Result<(Store, MasterKey, Broker), NodeFault> {
+    let data = config.data.clone();
+    let store = tokio::task::spawn_blocking(move || Store::open(&data, StoreOptions::default()));
+    let store = store.await.map_err(|_| HubFault::Stopped)??;
+    let master = hub::master_key(&config.keys.master, &store).await?;
+    let options = BrokerOptions { queue_bytes: config.queue.max_bytes(), ..BrokerOptions::default() };
+    let broker = Broker::open(store.clone(), Sealing::new(&master, "bus"), options)?;
+    Ok((store, master, broker))
+}
+
+impl Node {
+    /// Starts the hub of `config`, with the members of `members` in this process.
+    pub async fn start(config: &HubConfig, members: &[ConnectConfig]) -> Result<Node, NodeFault> {
+        // What can fail for a plain reason comes first: a port in use.
+        let listener = match config.http.enabled {
+            true => Some(http::bind(config.http.listen).await?),
+            false => None,
+        };
+        let (store, master, broker) = open(config).await?;
+        let topology: Arc<dyn Topology> = Arc::new(broker.clone());
+        let hub = Hub::start(config, store, &master, broker.connect(HUB), topology, Metrics::new()).await?;
+
+        let stop = watch::Sender::new(false);
+        let mut serving = JoinSet::new();
+        let handler: Arc<dyn Handler> = Arc::clone(&hub) as Arc<dyn Handler>;
+        let socket = socket::Socket::open(&config.data)?;
+        let mut until = stop.subscribe();
+        let answering = Arc::clone(&handler);
+        serving.spawn(async move { socket.serve(answering, async { stopped(&mut until).await }).await });
+        let mut address = None;
+        if let Some(listener) = listener {
+            address = listener.local_addr().ok();
+            let mut until = stop.subscribe();
+            serving.spawn(async move {
+                if let Err(fault) = http::serve(listener, handler, async move { stopped(&mut until).await }).await {
+                    tracing::error!(%fault, "HTTP isn't answered any more");
+                }
+            });
+        }
+        let mut node = Node { hub, broker, members: Vec::new(), address, stop, serving };
+        for member in members {
+            match Connect::start(member, node.broker.connect(&member.member)).await {
+                Ok(connect) => node.members.push(connect),
+                Err(fault) => {
+                    // What was started ends in good order.
+                    let _ = node.stop().await;
+                    return Err(NodeFault::Connect { member: member.member.clone(), fault });
+                }
+            }
+        }
+        Ok(node)
+    }
+
+    /// The hub.
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    /// The embedded bus.
+    pub fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    /// The members that run in this process.
+    pub fn members(&self) -> &[Connect] {
+        &self.members
+    }
+
+    /// The member called `name`, if it runs in this process.
+    pub fn member(&self, name: &str) -> Option<&Connect> {
+        self.members.iter().find(|connect| connect.member().as_str() == name)
+    }
+
+    /// Where HTTP is answered.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Waits until an operator asks the hub to stop, or a part fails.
+    pub async fn wait(&self) -> Result<(), NodeFault> {
+        let mut waiting: Vec<_> = self.members.iter().map(|connect| Box::pin(connect.wait())).collect();
+        let first_fault = std::future::poll_fn(|context| {
+            for (connect, waiting) in self.members.iter().zip(&mut waiting) {
+                if let std::task::Poll::Ready(Err(fault)) = waiting.as_mut().poll(context) {
+                    return std::task::Poll::Ready((connect.member().to_string(), fault));
+                }
+            }
+            std::task::Poll::Pending
+        });
+        tokio::select! {
+            hub = self.hub.wait() => Ok(hub?),
+            (member, fault) = first_fault => Err(NodeFault::Connect { member, fault }),
+        }
+    }
+
+    /// Stops in good order: members first, then the hub, then what answers.
+    pub async fn stop(mut self) -> Result<(), NodeFault> {
+        let mut first = Ok(());
+        for connect in self.members.drain(..) {
+            let member = connect.member().to_string();
+            let stopped = connect.stop().await.map_err(|fault| NodeFault::Connect { member, fault });
+            first = first.and(stopped);
+        }
+        let stopped = self.hub.stop().await.map_err(NodeFault::from);
+        self.stop.send_replace(true);
+        while self.serving.join_next().await.is_some() {}
+        first.and(stopped)
+    }
+}
