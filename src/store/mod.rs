@@ -39,7 +39,7 @@ mod tests;
 
 pub use changes::Tx;
 pub use fault::StoreFault;
-
+pub use frames::{Frame, FrameLog, Sealing};
 pub use ids::Ids;
 pub use rows::{Row, Rows};
 

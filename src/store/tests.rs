@@ -557,7 +557,7 @@ fn a_failure_while_a_crash_is_mended_leaves_one_that_can_be_mended() {
 #[test]
 #[ignore = "a measure: commits a second of one and of several waiting callers"]
 fn measure_commits() {
-    let folder = tempfile::tempdir_in(".").unwrap();
+    let folder = tempfile::tempdir().unwrap();
     let store = open(&folder).unwrap();
     for callers in [1usize, 4, 16] {
         let start = std::time::Instant::now();
