@@ -7,6 +7,7 @@
 mod ask;
 mod config;
 mod connect;
+mod connector;
 mod demo;
 mod exit;
 mod hub;
@@ -61,6 +62,8 @@ enum Command {
     Config(config::ConfigCommand),
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    #[command(subcommand)]
+    Connector(connector::ConnectorCommand),
 }
 
 /// Runs the program with the arguments of this process.
@@ -76,6 +79,7 @@ pub fn run() -> ExitCode {
         Command::Quarantine(command) => command.run(),
         Command::Config(command) => command.run(),
         Command::Keys(command) => command.run(),
+        Command::Connector(command) => command.run(),
     };
     exit::status(done)
 }

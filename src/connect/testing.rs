@@ -89,9 +89,12 @@ pub fn run(connector: &Connector, check: Check<'_>) -> Result<Vec<Outcome>, Conn
 }
 
 fn case(connector: &Connector, file: &Path, check: Check<'_>) -> Result<(), String> {
-    let text = std::fs::read_to_string(file).map_err(|error| format!("it can't be read: {}", error.kind()))?;
+    let text =
+        std::fs::read_to_string(file).map_err(|error| format!("it can't be read: {}", error.kind()))?;
     let case: Case = serde_json::from_str(&text).map_err(|error| format!("it isn't a case: {error}"))?;
-    if [case.output.is_some(), case.outputs.is_some(), case.error.is_some()].iter().filter(|is| **is).count() != 1 {
+    if [case.output.is_some(), case.outputs.is_some(), case.error.is_some()].iter().filter(|is| **is).count()
+        != 1
+    {
         return Err("a case has exactly one of output, outputs and error".to_owned());
     }
     let source = connector.source(&case.stream);
@@ -109,7 +112,10 @@ fn case(connector: &Connector, file: &Path, check: Check<'_>) -> Result<(), Stri
             return match identity {
                 Some(Err(fault)) if fault.contains(expected) => Ok(()),
                 Some(Err(fault)) => Err(diff(expected, &fault)),
-                _ => Err(format!("it was expected to fail with \"{expected}\", and gives\n{}", pretty(&outputs))),
+                _ => Err(format!(
+                    "it was expected to fail with \"{expected}\", and gives\n{}",
+                    pretty(&outputs)
+                )),
             };
         }
         (Ok(outputs), None) => outputs,
@@ -119,7 +125,9 @@ fn case(connector: &Connector, file: &Path, check: Check<'_>) -> Result<(), Stri
         return Err(diff(&pretty(&expected), &pretty(&outputs)));
     }
     match (case.identity, identity) {
-        (Some(expected), Some(Ok((subject, time)))) if (&expected.subject, &expected.time) != (&subject, &time) => {
+        (Some(expected), Some(Ok((subject, time))))
+            if (&expected.subject, &expected.time) != (&subject, &time) =>
+        {
             Err(diff(&format!("{} {}", expected.subject, expected.time), &format!("{subject} {time}")))
         }
         (Some(_), None) => Err("only a source's record has an identity".to_owned()),
@@ -212,7 +220,8 @@ read = { path = "x", items = "/data" }
         run(&connector, check).unwrap().remove(0).failure
     }
 
-    const INPUT: &str = r#""stream": "things", "about": "a", "input": {"id": 1, "at": "2026-01-01", "a": "x"}"#;
+    const INPUT: &str =
+        r#""stream": "things", "about": "a", "input": {"id": 1, "at": "2026-01-01", "a": "x"}"#;
 
     fn case(expected: &str) -> String {
         format!("{{{INPUT}, {expected}}}")
@@ -230,16 +239,25 @@ read = { path = "x", items = "/data" }
     fn a_record_can_be_meant_to_be_skipped_or_to_fail() {
         assert_eq!(failure("empty", &case(r#""outputs": []"#)), None);
         assert!(failure("{a}", &case(r#""outputs": []"#)).is_some());
-        assert_eq!(failure("{b: (.a | ridet)}", &case(r#""error": "field b: ridet"#).replace("ridet", "ridet\"")), None);
+        assert_eq!(
+            failure("{b: (.a | ridet)}", &case(r#""error": "field b: ridet"#).replace("ridet", "ridet\"")),
+            None
+        );
         assert!(failure("{b: (.a | ridet)}", &case(r#""error": "other""#)).is_some());
         assert!(failure("{a}", &case(r#""error": "other""#)).is_some());
     }
 
     #[test]
     fn the_schema_and_the_identity_are_checked_too() {
-        assert!(failure("{bad: 1}", &case(r#""output": {"bad": 1}"#)).unwrap().contains("isn't a nc.toy.thing: bad"));
+        assert!(
+            failure("{bad: 1}", &case(r#""output": {"bad": 1}"#))
+                .unwrap()
+                .contains("isn't a nc.toy.thing: bad")
+        );
         assert_eq!(failure("{bad: 1}", &case(r#""error": "bad: isn't in the schema""#)), None);
-        let identity = |time: &str| case(&format!(r#""output": {{}}, "identity": {{"subject": "thing/1", "time": "{time}"}}"#));
+        let identity = |time: &str| {
+            case(&format!(r#""output": {{}}, "identity": {{"subject": "thing/1", "time": "{time}"}}"#))
+        };
         assert_eq!(failure("{}", &identity("2025-12-31T13:00:00Z")), None);
         assert!(failure("{}", &identity("2026-01-01T00:00:00Z")).is_some());
         let timeless = r#"{"stream": "things", "about": "a", "input": {"id": 1}, "output": {}}"#;
@@ -251,7 +269,9 @@ read = { path = "x", items = "/data" }
         assert!(failure(".", "{}").unwrap().contains("it isn't a case"));
         assert!(failure(".", &case(r#""output": {}, "error": "x""#)).unwrap().contains("exactly one"));
         assert!(failure(".", &case(r#""output": {}, "typo": 1"#)).unwrap().contains("typo"));
-        assert!(failure(".", &case(r#""output": {}"#).replace("things", "absent")).unwrap().contains("absent"));
+        assert!(
+            failure(".", &case(r#""output": {}"#).replace("things", "absent")).unwrap().contains("absent")
+        );
     }
 
     #[test]

@@ -85,20 +85,19 @@ impl Mapping {
 
     /// Says why the program failed, and where: it runs once more in its tracing
     /// form.
-    fn explain(&self, error: String, input: Val) -> MappingFault {
-        let problem = MappingProblem::Failed(fault::without_values(&error, &self.source));
+    fn explain(&self, error: jaq_json::Error, input: Val) -> MappingFault {
+        let text = text_of(error.clone().into_val());
+        let problem = MappingProblem::Failed(fault::without_values(&text, &self.source));
         let traced = self.traced.get_or_init(|| program::compile(&self.source, true).ok());
         let Some(traced) = traced else { return self.fault(None, None, problem) };
         let run = Run::new();
-        let again = outputs(traced, &run, input).find_map(Result::err);
-        let trace = run.trace.take();
-        if again.as_ref() != Some(&error) {
+        if outputs(traced, &run, input).find_map(Result::err).as_ref() != Some(&error) {
             return self.fault(None, None, problem);
         }
-        let places = || trace.places.iter().filter_map(|number| traced.places.get(*number));
-        let at = places().find_map(|place| place.at);
-        let mut fields: Vec<&str> = places().filter_map(|place| place.field.as_deref()).collect();
-        fields.reverse();
+        let way = run.way_out(&error, &traced.places);
+        let places = || way.iter().filter_map(|number| traced.places.get(*number));
+        let at = places().rev().find_map(|place| place.at);
+        let fields: Vec<&str> = places().filter_map(|place| place.field.as_deref()).collect();
         let field = (!fields.is_empty()).then(|| fields.join("."));
         self.fault(at, field, problem)
     }
@@ -113,19 +112,18 @@ impl Mapping {
     }
 }
 
-/// Runs a program. An error is jq's text, which can hold values.
+/// Runs a program.
 fn outputs<'a>(
     program: &'a Program,
     run: &'a Run,
     input: Val,
-) -> impl Iterator<Item = Result<Val, String>> + 'a {
+) -> impl Iterator<Item = Result<Val, jaq_json::Error>> + 'a {
     let data = Data { lut: &program.filter.lut, run };
     let context = Ctx::<D>::new(data, Vars::new([]));
     program.filter.id.run((context, input)).map(|result| {
-        result.map_err(|exception| match exception.get_err() {
-            Ok(error) => text_of(error.into_val()),
+        result.map_err(|exception| {
             // A `break` outside its label doesn't compile, and `halt` isn't there.
-            Err(_) => "the program left its own bounds".to_owned(),
+            exception.get_err().unwrap_or_else(|_| jaq_json::Error::str("the program left its own bounds"))
         })
     })
 }

@@ -1,13 +1,14 @@
 //! What a program can call in Rust: the helpers, and the two filters that
 //! [`super::program`] puts in.
 
-use super::program::is_forbidden;
+use super::program::{Place, is_forbidden};
 use crate::connect::helpers::{HELPERS, HelperFault, NOT_A_TEXT};
 use jaq_core::box_iter::box_once;
 use jaq_core::native::{Fun, v};
 use jaq_core::{Bind, Cv, DataT, Error, Exn, Lut, Native, ValX, data};
 use jaq_json::{Num, Val};
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// The steps that a program may take on one record: some thousand times what a
@@ -26,16 +27,12 @@ pub(super) struct Run {
     stack: usize,
     /// Why the run was stopped, once it was.
     pub stopped: Cell<Option<&'static str>>,
-    /// The error that is passing outwards and the places it has passed.
-    pub trace: RefCell<Trace>,
+    /// The errors that passed a place, in order, and the numbers of the places.
+    passed: RefCell<VecDeque<(usize, Error<Val>)>>,
 }
 
-#[derive(Default)]
-pub(super) struct Trace {
-    error: Option<Error<Val>>,
-    /// Innermost first.
-    pub places: Vec<usize>,
-}
+/// How many passages are kept; those before them are forgotten.
+const MAX_PASSAGES: usize = 4096;
 
 impl Run {
     pub fn new() -> Run {
@@ -44,7 +41,7 @@ impl Run {
             begun: Instant::now(),
             stack: stack_position(),
             stopped: Cell::new(None),
-            trace: RefCell::default(),
+            passed: RefCell::default(),
         }
     }
 
@@ -66,21 +63,37 @@ impl Run {
         }
     }
 
-    /// Writes down that what passed place `number` is `result`.
+    /// Writes down that what passed place `number` is `result`, if it is an error.
     fn passed<'a, T>(&self, number: usize, result: ValX<'a, T, Val>) -> ValX<'a, T, Val> {
-        let Err(exception) = result else {
-            // What went wrong before was caught.
-            self.trace.borrow_mut().places.clear();
-            return result;
-        };
+        let Err(exception) = result else { return result };
         let error = exception.get_err()?;
-        let mut trace = self.trace.borrow_mut();
-        if trace.error.as_ref() != Some(&error) {
-            trace.places.clear();
-            trace.error = Some(error.clone());
+        let mut passed = self.passed.borrow_mut();
+        if passed.len() == MAX_PASSAGES {
+            passed.pop_front();
         }
-        trace.places.push(number);
+        passed.push_back((number, error.clone()));
         Err(Exn::from(error))
+    }
+
+    /// The places that `error` passed on its way out, innermost last.
+    ///
+    /// Errors that were caught passed places too, and jaq goes on with a second
+    /// operand after the first failed. So it goes back from the last passage of
+    /// the error and takes those within the place taken before, or in a
+    /// definition, which is called from there.
+    pub fn way_out(&self, error: &Error<Val>, places: &[Place]) -> Vec<usize> {
+        let mut way: Vec<usize> = Vec::new();
+        for (number, passed) in self.passed.borrow().iter().rev() {
+            let Some(place) = places.get(*number) else { continue };
+            let inward = way.last().is_none_or(|outer| {
+                let within = places[*outer].first <= *number && *number < *outer;
+                within || (place.in_definition && *number != *outer)
+            });
+            if passed == error && inward {
+                way.push(*number);
+            }
+        }
+        way
     }
 }
 

@@ -42,6 +42,11 @@ pub(super) struct Place {
     pub at: Option<(u32, u32)>,
     /// The key of the object's entry that is made there.
     pub field: Option<String>,
+    /// The number of the first place within this one, or its own: the places
+    /// from there up to its own number are those within it.
+    pub first: usize,
+    /// Whether it is in a definition, and so is called from elsewhere.
+    pub in_definition: bool,
 }
 
 /// Why a program doesn't compile, and where.
@@ -84,7 +89,7 @@ pub(super) fn compile(source: &str, traced: bool) -> Result<Program, SyntaxFault
         at_start("a mapping can't be a module, and can't import one; put everything in its file")
     })?;
     let arena = Arena::default();
-    let mut rewrite = Rewrite { source, arena: &arena, traced: false, places: Vec::new() };
+    let mut rewrite = Rewrite { source, arena: &arena, traced: false, places: Vec::new(), definitions: 0 };
     let mut definitions: Vec<Def<&str>> = definitions().map(|def| rewrite.definition(def)).collect();
     rewrite.traced = traced;
     let body = rewrite.term(term);
@@ -153,6 +158,8 @@ struct Rewrite<'s> {
     arena: &'s Arena,
     traced: bool,
     places: Vec<Place>,
+    /// How many definitions are around what is being rewritten.
+    definitions: usize,
 }
 
 type Tree<'s> = Term<&'s str>;
@@ -160,12 +167,15 @@ type Tree<'s> = Term<&'s str>;
 impl<'s> Rewrite<'s> {
     fn definition(&mut self, def: Def<&'s str>) -> Def<&'s str> {
         let recursive = calls(&def.body, def.name);
+        self.definitions += 1;
         let body = self.term(def.body);
+        self.definitions -= 1;
         let body = if recursive { pipe(call("__tick"), body) } else { body };
         Def { name: def.name, args: def.args, body }
     }
 
     fn term(&mut self, term: Tree<'s>) -> Tree<'s> {
+        let first = self.places.len();
         match term {
             Term::Id | Term::Recurse | Term::Num(_) | Term::Var(_) | Term::Break(_) => term,
             Term::Str(format, parts) => Term::Str(
@@ -187,9 +197,19 @@ impl<'s> Rewrite<'s> {
                     BinaryOp::Pipe(pattern) => BinaryOp::Pipe(pattern.map(|pattern| self.pattern(pattern))),
                     op => op,
                 };
-                let wrap = matches!(op, BinaryOp::Math(_) | BinaryOp::UpdateMath(_));
-                let term = Term::BinOp(self.boxed(l), op, self.boxed(r));
-                if wrap { self.at(at, None, term) } else { term }
+                // What is assigned runs within what it is assigned to: an error would pass
+                // the left side after the right one. So the left side has no places.
+                let assigns = matches!(
+                    op,
+                    BinaryOp::Assign | BinaryOp::Update | BinaryOp::UpdateMath(_) | BinaryOp::UpdateAlt
+                );
+                let traced = self.traced;
+                self.traced = traced && !assigns;
+                let l = self.boxed(l);
+                self.traced = traced;
+                let wrap = assigns || matches!(op, BinaryOp::Math(_));
+                let term = Term::BinOp(l, op, self.boxed(r));
+                if wrap { self.at(at, None, first, term) } else { term }
             }
             Term::Label(name, inner) => Term::Label(name, self.boxed(inner)),
             Term::Fold(name, xs, pattern, args) => {
@@ -212,7 +232,7 @@ impl<'s> Rewrite<'s> {
                 let at = line_and_column(self.source, name);
                 let endless = name == "range" && args.len() == 3;
                 let term = Term::Call(name, args.into_iter().map(|arg| self.term(arg)).collect());
-                let term = self.at(at, None, term);
+                let term = self.at(at, None, first, term);
                 if endless { pipe(term, call("__tick")) } else { term }
             }
             Term::Path(from, path) => {
@@ -236,7 +256,7 @@ impl<'s> Rewrite<'s> {
                         })
                         .collect(),
                 );
-                self.at(at, None, Term::Path(from, path))
+                self.at(at, None, first, Term::Path(from, path))
             }
         }
     }
@@ -249,9 +269,10 @@ impl<'s> Rewrite<'s> {
         let at = self.first_place(&key);
         let field = literal(&key).map(str::to_owned);
         let key = self.term(key);
+        let first = self.places.len();
         let value = value.map(|value| {
             let value = self.term(value);
-            self.at(at, field, value)
+            self.at(at, field, first, value)
         });
         (key, value)
     }
@@ -267,12 +288,18 @@ impl<'s> Rewrite<'s> {
     }
 
     /// Wraps `term` in `__at(number; term)` in the tracing form.
-    fn at(&mut self, at: Option<(u32, u32)>, field: Option<String>, term: Tree<'s>) -> Tree<'s> {
+    fn at(
+        &mut self,
+        at: Option<(u32, u32)>,
+        field: Option<String>,
+        first: usize,
+        term: Tree<'s>,
+    ) -> Tree<'s> {
         if !self.traced || (at.is_none() && field.is_none()) {
             return term;
         }
         let number: &'s str = self.arena.alloc(self.places.len().to_string());
-        self.places.push(Place { at, field });
+        self.places.push(Place { at, field, first, in_definition: self.definitions > 0 });
         Term::Call("__at", vec![Term::Num(number), term])
     }
 

@@ -147,6 +147,16 @@ fn a_caught_error_leaves_no_trace_in_a_later_one() {
 }
 
 #[test]
+fn the_place_is_found_among_other_fields_and_through_definitions() {
+    let source = "def g: .x | ridet;\ndef f: {i: 1, j: g, k: 2};\n{a: 1, b: [.l[] | f], c: (.x | rid? // 3)}";
+    let fault = failure(source, json!({"x": "DUPONT", "l": [{"x": "0213652002"}, {"x": "DUPONT"}]}));
+    assert_eq!((fault.place, fault.field.as_deref()), (Some((1, 13)), Some("b.j")));
+    let source = "{a: (.x | ridet), b: 1, c: (.x | rid), d: 2}";
+    let fault = failure(source, json!({"x": "DUPONT"}));
+    assert_eq!((fault.place, fault.field.as_deref()), (Some((1, 11)), Some("a")));
+}
+
+#[test]
 fn a_mapping_that_never_ends_is_stopped() {
     for endless in [
         "def f: f; f",
