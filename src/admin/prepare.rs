@@ -85,8 +85,10 @@ pub fn hub(at: &Path) -> Result<HubKeys, PrepareFault> {
     for name in ["keys", "members", "agreements"] {
         folder(&at.join(name))?;
     }
-    let keys =
-        HubKeys { delivery: key(&at.join("keys/delivery.pem"))?, checkpoint: key(&at.join("keys/checkpoint.pem"))? };
+    let keys = HubKeys {
+        delivery: key(&at.join("keys/delivery.pem"))?,
+        checkpoint: key(&at.join("keys/checkpoint.pem"))?,
+    };
     write(&at.join("hub.jwks.json"), &crate::hub::own_keys(&keys.delivery, &keys.checkpoint).to_json())?;
     Ok(keys)
 }
@@ -102,14 +104,18 @@ pub struct MemberKeys {
 impl MemberKeys {
     /// The public keys, as a hub keeps them in `members/MEMBER.jwks.json`.
     pub fn public(&self, member: &MemberName) -> Jwks {
-        let of = |key: &PrivateKey, key_use| Jwk::new(key.public().clone(), key_use, Some(member.to_string()));
+        let of =
+            |key: &PrivateKey, key_use| Jwk::new(key.public().clone(), key_use, Some(member.to_string()));
         Jwks { keys: vec![of(&self.event, KeyUse::Event), of(&self.agreement, KeyUse::Agreement)] }
     }
 }
 
 /// Prepares the keys of a member in its folder.
 pub fn member(at: &Path) -> Result<MemberKeys, PrepareFault> {
-    Ok(MemberKeys { event: key(&at.join("keys/event.pem"))?, agreement: key(&at.join("keys/agreement.pem"))? })
+    Ok(MemberKeys {
+        event: key(&at.join("keys/event.pem"))?,
+        agreement: key(&at.join("keys/agreement.pem"))?,
+    })
 }
 
 /// Writes an agreement that both parties sign.

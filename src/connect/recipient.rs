@@ -99,9 +99,10 @@ impl Recipient {
         };
         // The hub held the key to its time when it took the event in; here an
         // ended key still proves an old event, and a revoked one none.
-        let key = self.members.find(&jws.kid).filter(|key| {
-            key.key_use == KeyUse::Event && key.member == *member && key.revoked.is_none()
-        });
+        let key = self
+            .members
+            .find(&jws.kid)
+            .filter(|key| key.key_use == KeyUse::Event && key.member == *member && key.revoked.is_none());
         let key = key.ok_or("originsignature isn't by an event key of the provider")?;
         if !jws.verify(&key.public, &message.body) {
             return Err("originsignature isn't of this body by the provider's key".to_owned());

@@ -100,7 +100,9 @@ impl Node {
             address = listener.local_addr().ok();
             let mut until = stop.subscribe();
             serving.spawn(async move {
-                if let Err(fault) = http::serve(listener, handler, async move { stopped(&mut until).await }).await {
+                if let Err(fault) =
+                    http::serve(listener, handler, async move { stopped(&mut until).await }).await
+                {
                     tracing::error!(%fault, "HTTP isn't answered any more");
                 }
             });
