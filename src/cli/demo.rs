@@ -1,6 +1,7 @@
 //! `pirogue demo`.
 
-use super::logging;
+use super::hub::stop_signal;
+use super::{Printed, logging};
 use crate::config::{Log, LogFormat, LogLevel};
 use crate::demo::options::DemoOptions;
 use std::path::PathBuf;
@@ -55,6 +56,10 @@ impl DemoCommand {
         // What is said at level info would drown the progress bar.
         logging::start(&Log { format: LogFormat::Text, level: LogLevel::Warn }, verbose);
         let options = DemoOptions::from(self);
-        anyhow::bail!("the {} events can't be shown: this build has no demonstration in it", options.events)
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        match runtime.block_on(crate::demo::run(&options, stop_signal()))? {
+            true => Ok(()),
+            false => Err(Printed.into()),
+        }
     }
 }

@@ -1,4 +1,11 @@
 //! The Boost-like server and the demo.
 
 pub mod boost;
+mod faults;
 pub mod options;
+mod reconcile;
+mod report;
+mod run;
+mod setup;
+
+pub use run::{DemoFault, run};

@@ -96,11 +96,10 @@ pub(super) fn prepare(at: &Path, boost: &str) -> Result<Setup, SetupFault> {
 }
 
 /// The connector, as it stands in the repository.
-const BOOST: [(&str, &str); 4] = [
+const BOOST: [(&str, &str); 3] = [
     ("connector.toml", include_str!("../../connectors/boost/connector.toml")),
     ("jobseekers.jq", include_str!("../../connectors/boost/jobseekers.jq")),
     ("offers.jq", include_str!("../../connectors/boost/offers.jq")),
-    ("README.md", include_str!("../../connectors/boost/README.md")),
 ];
 
 const HUB_TOML: &str = r#"# The demo's hub. `pirogue hub --config hub.toml` runs it again, with its members

@@ -20,6 +20,9 @@ use std::time::Instant;
 /// A segment is closed when it has this many bytes.
 const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 
+/// The row of how many repeats have come.
+pub(super) const DUPLICATES_ROW: &[u8] = b"count/duplicates";
+
 /// What became of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -53,6 +56,11 @@ pub(super) async fn record(
         .store
         .commit(move |tx| {
             quarantine::write(tx, &quarantined);
+            if tally.duplicates > 0 {
+                let before = tx.get(DUPLICATES_ROW).and_then(|row| row.try_into().ok());
+                let count = before.map_or(0, u64::from_be_bytes) + tally.duplicates as u64;
+                tx.put(DUPLICATES_ROW, &count.to_be_bytes());
+            }
             disk.write(tx, segment_bytes)
         })
         .await?;

@@ -5,10 +5,10 @@ use crate::hub::operator::{
     AgreementStatus, Answer, Handler, QuarantineDetail, QuarantineEntry, QuarantineReport, RecipientStatus,
     ReloadReport, Request, StatusReport,
 };
-use crate::hub::recorded::decode_row;
+use crate::hub::recorded::{BatchRow, decode_row};
 use crate::hub::release::{self, Cursor};
 use crate::hub::world::World;
-use crate::hub::{Hub, HubFault, quarantine, trace};
+use crate::hub::{Hub, HubFault, quarantine, record, trace};
 use crate::journal;
 use base64::Engine;
 use sha2::{Digest, Sha256};
@@ -89,6 +89,24 @@ impl Hub {
             inbox_waiting: self.topology.depth("pirogue.inbox").map_or(0, |(messages, _)| messages),
             quarantined: by_reason.into_iter().collect(),
         })
+    }
+
+    /// How many repeats of events that were taken in have come, ever.
+    pub fn duplicates(&self) -> Result<u64, HubFault> {
+        let row = self.shared.store.get(record::DUPLICATES_ROW)?;
+        Ok(row.and_then(|row| row.try_into().ok()).map_or(0, u64::from_be_bytes))
+    }
+
+    /// How many events of members were taken in, ever: all but the hub's own
+    /// messages. Reads a row for each batch.
+    pub fn recorded_of_members(&self) -> Result<u64, HubFault> {
+        let mut count = 0;
+        for entry in self.shared.store.scan(b"batch/") {
+            let row: BatchRow = decode_row(&entry?.1)?;
+            let of_member = |class: &u16| row.classes[usize::from(*class)].publisher.is_some();
+            count += row.events.iter().filter(|(class, _)| of_member(class)).count() as u64;
+        }
+        Ok(count)
     }
 
     /// The quarantine's index, oldest first: each message's number and row.
