@@ -2,6 +2,7 @@
 
 use super::changes::{Changes, Tx};
 use super::disk::{Disk, Step};
+use super::fault::of_sled;
 use super::head::Head;
 use super::{Shared, StoreFault, rows};
 use std::collections::HashMap;
@@ -205,11 +206,7 @@ impl Committer {
     /// Applies the rows to the state as one batch, with the store's own, and
     /// makes it durable. Brings `self.head` up to date.
     fn apply(&mut self, group: &mut Changes) -> Result<(), Failure> {
-        let state = |e: sled::Error| Failure {
-            path: self.disk.folder.join("state"),
-            action: "written",
-            error: e.to_string(),
-        };
+        let state = |e: sled::Error| failure(&self.disk, "state", "written", of_sled(e));
         let mut rows = std::mem::take(&mut group.rows);
         for number in 0..self.redone {
             rows.insert(rows::redo(number), None);
@@ -258,11 +255,10 @@ impl Committer {
         self.head.commit += 1;
         batch.insert(rows::COMMIT, rows::pair(self.head.commit, self.head.rows));
 
-        let to_io = |e: sled::Error| io::Error::other(e.to_string());
-        let applied = self.disk.step(Step::State, || self.shared.tree.apply_batch(batch).map_err(to_io));
+        let applied = self.disk.step(Step::State, || self.shared.tree.apply_batch(batch).map_err(of_sled));
         applied.map_err(|e| failure(&self.disk, "state", "written", e))?;
         let flushed = self.disk.step(Step::Flush, || {
-            self.shared.tree.flush().map_err(to_io)?;
+            self.shared.tree.flush().map_err(of_sled)?;
             self.state.sync_data()
         });
         flushed.map_err(|e| failure(&self.disk, "state", "flushed", e))

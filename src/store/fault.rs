@@ -76,3 +76,11 @@ impl StoreFault {
         StoreFault::Refused { folder: folder.to_owned(), why: why.into() }
     }
 }
+
+/// What sled says, as an error of the operating system where it is one.
+pub(super) fn of_sled(error: sled::Error) -> std::io::Error {
+    match error {
+        sled::Error::Io(error) => error,
+        other => std::io::Error::other(other.to_string()),
+    }
+}

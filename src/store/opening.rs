@@ -2,6 +2,7 @@
 
 use super::committer::{Committer, open_to_overwrite};
 use super::disk::{Disk, sync_folder};
+use super::fault::of_sled;
 use super::head::Head;
 use super::logs::Logs;
 use super::{Shared, StoreFault, StoreOptions, rows};
@@ -150,7 +151,22 @@ fn open_state(folder: &Path, cache: u64) -> Result<sled::Tree, StoreFault> {
             {
                 std::thread::sleep(Duration::from_millis(5));
             }
-            Ok(Err(error)) => return Err(refused(error.to_string())),
+            Ok(Err(error)) => {
+                let error = of_sled(error);
+                let is_whole = matches!(
+                    error.kind(),
+                    ErrorKind::StorageFull
+                        | ErrorKind::QuotaExceeded
+                        | ErrorKind::ReadOnlyFilesystem
+                        | ErrorKind::PermissionDenied
+                );
+                // Nothing is wrong with the store itself.
+                return Err(if is_whole {
+                    StoreFault::io(folder, "opened for writing", &error)
+                } else {
+                    refused(error.to_string())
+                });
+            }
             Err(_) => return Err(refused("it panicked".to_owned())),
         }
     }

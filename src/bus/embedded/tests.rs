@@ -3,7 +3,6 @@
 use super::*;
 use crate::bus::{BatchLimits, Confirm, Consumer, DELIVERIES, Delivery, EVENTS, HUB};
 use crate::event::Message;
-use crate::seal::MasterKey;
 use crate::store::StoreOptions;
 use proptest::prelude::*;
 use std::collections::VecDeque;
@@ -21,8 +20,7 @@ fn runtime() -> Runtime {
 
 fn open_with(folder: &Path, options: BrokerOptions) -> Broker {
     let store = Store::open(folder, StoreOptions::default()).unwrap();
-    let sealing = Sealing::new(&MasterKey::from_bytes([9; 32]), "bus");
-    let broker = Broker::open(store, sealing, options).unwrap();
+    let broker = Broker::open(store, Sealing::for_tests(), options).unwrap();
     broker.declare_member(&MemberName::parse(SUD).unwrap()).unwrap();
     broker.declare_member(&MemberName::parse("gouvernement").unwrap()).unwrap();
     broker
