@@ -7,9 +7,9 @@ use super::head::Head;
 use super::logs::Logs;
 use super::{Shared, StoreFault, StoreOptions, rows};
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
@@ -47,7 +47,8 @@ pub(super) fn open(folder: &Path, options: StoreOptions) -> Result<(Arc<Shared>,
     let tree = open_state(&state_folder, options.state_cache.unwrap_or(STATE_CACHE))?;
     let state = File::open(&state_file).map_err(|e| StoreFault::io(&state_file, "read", &e))?;
     if head.commit == 0 {
-        sync_folder(&state_folder)
+        std::fs::set_permissions(&state_folder, Permissions::from_mode(0o700))
+            .and_then(|()| sync_folder(&state_folder))
             .and_then(|()| sync_folder(folder))
             .map_err(|e| StoreFault::io(&state_folder, "made durable", &e))?;
     }
