@@ -1,5 +1,6 @@
 //! The embedded bus against what the pipeline relies on.
 
+mod killed;
 mod model;
 
 use super::*;
