@@ -148,3 +148,15 @@ fn a_damaged_head_is_refused() {
         assert!(refusal(&folder).contains("restore the whole data folder"), "{bad}");
     }
 }
+
+#[test]
+fn a_state_that_lacks_a_row_is_refused() {
+    let folder = filled(3);
+    {
+        let db = sled::open(folder.path().join("state")).unwrap();
+        db.remove(b"row/0002").unwrap().unwrap();
+        db.flush().unwrap();
+    }
+    let text = refusal(&folder);
+    assert!(text.contains("the state has 6 rows and 7 were committed; restore"), "{text}");
+}
