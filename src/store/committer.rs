@@ -2,6 +2,7 @@
 
 use super::changes::{Changes, Tx};
 use super::disk::{Disk, Step};
+use super::fault::of_sled;
 use super::head::Head;
 use super::{Shared, StoreFault, rows};
 use std::collections::HashMap;
@@ -161,15 +162,19 @@ impl Committer {
     }
 
     fn commit(&mut self, mut group: Changes) -> Result<(), Failure> {
-        self.append(&group)?;
+        let batch = self.prepare(&mut group)?;
+        let head = self.head.render().map_err(|e| failure(&self.disk, "HEAD", "written", e))?;
+        self.append(&group, &head)?;
         let shared = self.shared.clone();
         // Published before the state names them, so that a row that is seen
         // never points at bytes that can't be read.
         shared.logs.grow(group.appends.iter().map(|(log, append)| (log.as_str(), append.end())));
-        self.apply(&mut group)?;
+        self.apply(batch)?;
+        for log in &group.deleted {
+            shared.logs.forget(log);
+        }
         self.overwrite(&group)?;
-        let head = self.head.render().map_err(|e| failure(&self.disk, "HEAD", "written", e))?;
-        self.disk.replace_head(&head).map_err(|e| failure(&self.disk, "HEAD", "written", e))?;
+        self.disk.publish_head().map_err(|e| failure(&self.disk, "HEAD", "replaced", e))?;
         shared.commits.store(self.head.commit, Ordering::Release);
         for log in &group.deleted {
             self.files.remove(log);
@@ -182,8 +187,9 @@ impl Committer {
         Ok(())
     }
 
-    /// Appends the bytes to their logs, and makes them durable.
-    fn append(&mut self, group: &Changes) -> Result<(), Failure> {
+    /// Appends the bytes to their logs, and makes them durable; meanwhile the
+    /// next HEAD, under its temporary name.
+    fn append(&mut self, group: &Changes, head: &str) -> Result<(), Failure> {
         if self.files.len() + group.appends.len() > OPEN_FILES {
             self.files.retain(|log, _| group.appends.contains_key(log));
         }
@@ -199,17 +205,13 @@ impl Committer {
         }
         let written: Vec<_> =
             group.appends.keys().filter_map(|log| self.files.get(log).map(|f| (log.as_str(), f))).collect();
-        sync_all(&self.disk, &written)
+        sync_all(&self.disk, &written, Some(head))
     }
 
-    /// Applies the rows to the state as one batch, with the store's own, and
-    /// makes it durable. Brings `self.head` up to date.
-    fn apply(&mut self, group: &mut Changes) -> Result<(), Failure> {
-        let state = |e: sled::Error| Failure {
-            path: self.disk.folder.join("state"),
-            action: "written",
-            error: e.to_string(),
-        };
+    /// Makes one batch of the rows, with the store's own. Brings `self.head` up
+    /// to what it will be after the commit.
+    fn prepare(&mut self, group: &mut Changes) -> Result<sled::Batch, Failure> {
+        let state = |e: sled::Error| failure(&self.disk, "state", "written", of_sled(e));
         let mut rows = std::mem::take(&mut group.rows);
         for number in 0..self.redone {
             rows.insert(rows::redo(number), None);
@@ -223,7 +225,8 @@ impl Committer {
             rows.insert(rows::log(log), Some(append.end().to_le_bytes().to_vec()));
         }
         for log in &group.deleted {
-            if let Some(length) = self.shared.logs.forget(log) {
+            let length = self.shared.logs.len(log);
+            if length > 0 {
                 self.head.shrink(log, length);
                 rows.insert(rows::log(log), None);
                 rows.insert(rows::gone(log), Some(Vec::new()));
@@ -257,12 +260,15 @@ impl Committer {
         self.head.rows += u64::from(self.head.commit == 0);
         self.head.commit += 1;
         batch.insert(rows::COMMIT, rows::pair(self.head.commit, self.head.rows));
+        Ok(batch)
+    }
 
-        let to_io = |e: sled::Error| io::Error::other(e.to_string());
-        let applied = self.disk.step(Step::State, || self.shared.tree.apply_batch(batch).map_err(to_io));
+    /// Applies the batch to the state, and makes it durable.
+    fn apply(&mut self, batch: sled::Batch) -> Result<(), Failure> {
+        let applied = self.disk.step(Step::State, || self.shared.tree.apply_batch(batch).map_err(of_sled));
         applied.map_err(|e| failure(&self.disk, "state", "written", e))?;
         let flushed = self.disk.step(Step::Flush, || {
-            self.shared.tree.flush().map_err(to_io)?;
+            self.shared.tree.flush().map_err(of_sled)?;
             self.state.sync_data()
         });
         flushed.map_err(|e| failure(&self.disk, "state", "flushed", e))
@@ -279,27 +285,28 @@ impl Committer {
             self.disk.write(file, *offset, bytes).map_err(failure)?;
         }
         let written: Vec<_> = touched.iter().map(|(log, file)| (*log, file)).collect();
-        sync_all(&self.disk, &written)
+        sync_all(&self.disk, &written, None)
     }
 }
 
-/// fdatasyncs the logs, up to four at once: a file system makes what waits
-/// together durable with one write of its journal.
-fn sync_all(disk: &Disk, logs: &[(&str, &File)]) -> Result<(), Failure> {
+/// fdatasyncs the logs, up to four at once, and writes the next HEAD if there is
+/// one: a file system makes what waits together durable with one write of its
+/// journal.
+fn sync_all(disk: &Disk, logs: &[(&str, &File)], head: Option<&str>) -> Result<(), Failure> {
     let sync = |logs: &[(&str, &File)]| {
         logs.iter().try_for_each(|(log, file)| disk.sync(file).map_err(|e| failure(disk, log, "synced", e)))
     };
+    let write = |head| disk.prepare_head(head).map_err(|e| failure(disk, "HEAD", "written", e));
     let mut parts = logs.chunks(logs.len().div_ceil(SYNCS_AT_ONCE).max(1));
     let first = parts.next().unwrap_or_default();
     std::thread::scope(|scope| {
-        let others: Vec<_> = parts.map(|part| scope.spawn(move || sync(part))).collect();
-        let mut result = sync(first);
-        for other in others {
-            let synced =
+        let syncs = parts.map(|part| scope.spawn(move || sync(part)));
+        let others: Vec<_> = syncs.chain(head.map(|head| scope.spawn(move || write(head)))).collect();
+        others.into_iter().fold(sync(first), |result, other| {
+            let other =
                 other.join().unwrap_or_else(|_| Err(failure(disk, "", "synced", "a thread panicked")));
-            result = result.and(synced);
-        }
-        result
+            result.and(other)
+        })
     })
 }
 

@@ -51,6 +51,9 @@ pub(super) trait Faults: Send + Sync {
     fn next(&self, step: Step) -> Outcome;
 }
 
+/// The name of a HEAD that isn't in its place yet.
+const NEXT_HEAD: &str = "HEAD.new";
+
 pub(super) struct Disk {
     pub(super) folder: PathBuf,
     #[cfg(test)]
@@ -130,17 +133,29 @@ impl Disk {
 
     /// Replaces HEAD by `text`, durably.
     pub(super) fn replace_head(&self, text: &str) -> io::Result<()> {
-        let temporary = self.folder.join("HEAD.new");
+        self.prepare_head(text)?;
+        self.publish_head()
+    }
+
+    /// Writes `text` durably where [`Disk::publish_head`] takes it.
+    pub(super) fn prepare_head(&self, text: &str) -> io::Result<()> {
         let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let file = options.open(self.folder.join(NEXT_HEAD))?;
+        let text = text.as_bytes();
         match self.outcome(Step::WriteHead) {
-            Outcome::Happens => file.write_all_at(text.as_bytes(), 0)?,
+            Outcome::Happens => file.write_all_at(text, 0)?,
             Outcome::NotDone => return Err(no_space()),
-            Outcome::Done => file.write_all_at(text.as_bytes(), 0).and(Err(no_space()))?,
-            Outcome::Torn => file.write_all_at(&text.as_bytes()[..text.len() / 2], 0).and(Err(no_space()))?,
+            Outcome::Done => file.write_all_at(text, 0).and(Err(no_space()))?,
+            Outcome::Torn => file.write_all_at(&text[..text.len() / 2], 0).and(Err(no_space()))?,
         }
-        self.step(Step::SyncHead, || file.sync_all())?;
-        self.step(Step::RenameHead, || std::fs::rename(&temporary, self.folder.join("HEAD")))?;
+        self.step(Step::SyncHead, || file.sync_all())
+    }
+
+    /// Puts what [`Disk::prepare_head`] wrote in HEAD's place, durably.
+    pub(super) fn publish_head(&self) -> io::Result<()> {
+        let next = self.folder.join(NEXT_HEAD);
+        self.step(Step::RenameHead, || std::fs::rename(next, self.folder.join("HEAD")))?;
         self.step(Step::SyncFolder, || sync_folder(&self.folder))
     }
 

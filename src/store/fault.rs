@@ -1,5 +1,6 @@
 //! What can go wrong in the store, in sentences for an operator.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Why the store can't be opened, read or written.
@@ -74,5 +75,16 @@ impl StoreFault {
 
     pub(super) fn refused(folder: &Path, why: impl Into<String>) -> StoreFault {
         StoreFault::Refused { folder: folder.to_owned(), why: why.into() }
+    }
+}
+
+/// What sled says, as an error of the operating system where it is one.
+pub(super) fn of_sled(error: sled::Error) -> std::io::Error {
+    match error {
+        // A copy that sled makes of an error has the kind, and a text for
+        // programmers.
+        sled::Error::Io(error) if error.kind() == ErrorKind::StorageFull => ErrorKind::StorageFull.into(),
+        sled::Error::Io(error) => error,
+        other => std::io::Error::other(other.to_string()),
     }
 }

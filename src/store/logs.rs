@@ -85,11 +85,10 @@ impl Logs {
         }
     }
 
-    /// Forgets a log that is deleted. Returns its length.
-    pub(super) fn forget(&self, log: &str) -> Option<u64> {
-        let length = self.lengths.write().unwrap_or_else(PoisonError::into_inner).remove(log);
+    /// Forgets a log that is deleted.
+    pub(super) fn forget(&self, log: &str) {
+        self.lengths.write().unwrap_or_else(PoisonError::into_inner).remove(log);
         lock(&self.files).remove(log);
-        length
     }
 }
 

@@ -135,7 +135,7 @@ impl Store {
     /// its group go on. Dropping the future doesn't take the work back.
     ///
     /// The work must be short, and must not wait for anything.
-    pub fn commit<T, F>(&self, work: F) -> impl Future<Output = Result<T, StoreFault>> + Send + 'static
+    pub fn commit<T, F>(&self, work: F) -> impl Future<Output = Result<T, StoreFault>> + Send + use<T, F>
     where
         T: Send + 'static,
         F: FnOnce(&mut Tx) -> Result<T, StoreFault> + Send + 'static,

@@ -2,13 +2,14 @@
 
 use super::committer::{Committer, open_to_overwrite};
 use super::disk::{Disk, sync_folder};
+use super::fault::of_sled;
 use super::head::Head;
 use super::logs::Logs;
 use super::{Shared, StoreFault, StoreOptions, rows};
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
@@ -46,7 +47,8 @@ pub(super) fn open(folder: &Path, options: StoreOptions) -> Result<(Arc<Shared>,
     let tree = open_state(&state_folder, options.state_cache.unwrap_or(STATE_CACHE))?;
     let state = File::open(&state_file).map_err(|e| StoreFault::io(&state_file, "read", &e))?;
     if head.commit == 0 {
-        sync_folder(&state_folder)
+        std::fs::set_permissions(&state_folder, Permissions::from_mode(0o700))
+            .and_then(|()| sync_folder(&state_folder))
             .and_then(|()| sync_folder(folder))
             .map_err(|e| StoreFault::io(&state_folder, "made durable", &e))?;
     }
@@ -150,7 +152,22 @@ fn open_state(folder: &Path, cache: u64) -> Result<sled::Tree, StoreFault> {
             {
                 std::thread::sleep(Duration::from_millis(5));
             }
-            Ok(Err(error)) => return Err(refused(error.to_string())),
+            Ok(Err(error)) => {
+                let error = of_sled(error);
+                let is_whole = matches!(
+                    error.kind(),
+                    ErrorKind::StorageFull
+                        | ErrorKind::QuotaExceeded
+                        | ErrorKind::ReadOnlyFilesystem
+                        | ErrorKind::PermissionDenied
+                );
+                // Nothing is wrong with the store itself.
+                return Err(if is_whole {
+                    StoreFault::io(folder, "opened for writing", &error)
+                } else {
+                    refused(error.to_string())
+                });
+            }
             Err(_) => return Err(refused("it panicked".to_owned())),
         }
     }

@@ -2,10 +2,11 @@
 
 use super::Inner;
 use super::consumer::QueueConsumer;
-use super::queue::{Pending, Queue};
+use super::queue::{Pending, Placed, Queue};
 use super::record::{self, Entry};
 use crate::bus::{Bus, BusFault, Confirm, Consumer, DELIVERIES, EVENTS, Fut, HUB, INBOX};
 use crate::event::Message;
+use crate::store::{StoreFault, Tx};
 use std::sync::Arc;
 
 /// A frame isn't made larger than this many bytes by another message, so that a
@@ -123,11 +124,7 @@ impl Connection {
         }
         let unsaved = self.broker.acks.unsaved().clone();
         let commit = self.broker.store.commit(move |tx| {
-            let mut written = Vec::with_capacity(parts.len());
-            for part in parts {
-                let placed = part.queue.write(tx, &part.frames)?;
-                written.push((part, placed));
-            }
+            let written = write(tx, parts)?;
             unsaved.save(tx);
             tx.after(move || {
                 for (part, placed) in written {
@@ -139,6 +136,33 @@ impl Connection {
         commit.await?;
         Ok(confirms)
     }
+}
+
+/// Writes the parts of a batch in a commit: all of them, or none.
+fn write(tx: &mut Tx, parts: Vec<Part>) -> Result<Vec<(Part, Vec<Placed>)>, StoreFault> {
+    let mut written = Vec::with_capacity(parts.len());
+    let mut failed = None;
+    for part in &parts {
+        match part.queue.write(tx, &part.frames) {
+            Ok(placed) => written.push(placed),
+            Err(fault) => {
+                failed = Some(fault);
+                break;
+            }
+        }
+    }
+    let Some(fault) = failed else {
+        let placed = written.into_iter().map(|(placed, _)| placed);
+        return Ok(parts.into_iter().zip(placed).collect());
+    };
+    for (part, (_, before)) in parts.iter().zip(written) {
+        part.queue.rewind(before);
+    }
+    for part in &parts {
+        let bytes = part.frames.iter().map(|frame| frame.content.len() as u64).sum();
+        part.queue.release(bytes);
+    }
+    Err(fault)
 }
 
 impl Part {

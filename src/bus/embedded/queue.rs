@@ -42,7 +42,7 @@ pub(super) struct Queue {
 
 /// Where the next frame goes.
 #[derive(Clone)]
-struct Writer {
+pub(super) struct Writer {
     log: Option<Arc<FrameLog>>,
     /// The position of the next message.
     next: u64,
@@ -193,16 +193,30 @@ impl Queue {
         self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok()
     }
 
-    /// Writes frames in a commit. On a failure nothing is changed.
-    pub(super) fn write(&self, tx: &mut Tx, frames: &[Pending]) -> Result<Vec<Placed>, StoreFault> {
+    /// Gives back room that was taken.
+    pub(super) fn release(&self, bytes: u64) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Writes frames in a commit. Returns where they are, and what
+    /// [`Queue::rewind`] takes if the work fails in the end.
+    pub(super) fn write(&self, tx: &mut Tx, frames: &[Pending]) -> Result<(Vec<Placed>, Writer), StoreFault> {
         let mut writer = lock(&self.writer);
         let before = writer.clone();
         let placed: Result<Vec<_>, _> =
             frames.iter().map(|frame| self.write_one(&mut writer, tx, frame)).collect();
-        if placed.is_err() {
-            *writer = before;
+        match placed {
+            Ok(placed) => Ok((placed, before)),
+            Err(fault) => {
+                *writer = before;
+                Err(fault)
+            }
         }
-        placed
+    }
+
+    /// Forgets what was written in a work that fails: nothing of it is kept.
+    pub(super) fn rewind(&self, before: Writer) {
+        *lock(&self.writer) = before;
     }
 
     fn write_one(&self, writer: &mut Writer, tx: &mut Tx, pending: &Pending) -> Result<Placed, StoreFault> {
@@ -330,7 +344,7 @@ impl Queue {
     pub(super) fn ack(&self, count: u64, bytes: u64) {
         let mut state = lock(&self.state);
         state.acked += count;
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.release(bytes);
         while state.logs.len() > 1 && state.logs[0].past() <= state.acked {
             if let Some(index) = state.logs.pop_front() {
                 state.finished.push(index.log);
