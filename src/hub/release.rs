@@ -87,6 +87,8 @@ pub(super) struct Release {
     cursor: Cursor,
     /// The events before this index are decided in the store.
     saved: u64,
+    /// The events before this index were handed to the publishing task.
+    sent: u64,
     known: BTreeSet<String>,
     confirmed: Arc<Mutex<Confirmed>>,
 }
@@ -128,6 +130,7 @@ impl Release {
             recipient: recipient.clone(),
             bus: Arc::clone(bus),
             saved: cursor.decided,
+            sent: cursor.confirmed,
             cursor,
             known,
             confirmed,
@@ -175,7 +178,8 @@ impl Release {
             tokio::select! {
                 changed = recorded.changed() => changed.map_err(|_| HubFault::Stopped)?,
                 changed = stop.changed() => changed.map_err(|_| HubFault::Stopped)?,
-                () = tokio::time::sleep(IDLE), if self.unsaved() => self.save().await?,
+                // The confirms come while nothing else does.
+                () = tokio::time::sleep(IDLE), if self.cursor.confirmed < self.sent => self.save().await?,
             }
         }
     }
@@ -197,6 +201,7 @@ impl Release {
             let decided = vec![Arc::new(Decided::again(&self.shared, &world, row, batch)?)];
             let sealed = sealed::seal(&self.shared, &world, &self.recipient, &decided).await?;
             let parcel = Parcel { messages: messages(sealed).0, decided, end };
+            self.sent = end;
             if send.send(parcel).await.is_err() {
                 return Ok(false);
             }
@@ -238,6 +243,7 @@ impl Release {
         self.commit(&decided, leaves).await?;
         shared.metrics.stage(Stage::Commit).add(started.elapsed(), count as u64);
         let parcel = Parcel { messages, decided, end: next };
+        self.sent = next;
         Ok(send.send(parcel).await.is_ok())
     }
 
