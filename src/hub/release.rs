@@ -179,7 +179,7 @@ impl Release {
                 changed = recorded.changed() => changed.map_err(|_| HubFault::Stopped)?,
                 changed = stop.changed() => changed.map_err(|_| HubFault::Stopped)?,
                 // The confirms come while nothing else does.
-                () = tokio::time::sleep(IDLE), if self.cursor.confirmed < self.sent => self.save().await?,
+                () = tokio::time::sleep(IDLE), if self.is_unsaved() => self.save().await?,
             }
         }
     }
@@ -232,6 +232,7 @@ impl Release {
         let (messages, mut leaves) = messages(sealed);
         leaves.extend(self.withheld(&decided));
         self.cursor = Cursor { decided: next, sequence, ..self.cursor };
+        self.shared.note_progress(&self.recipient, self.cursor);
         if leaves.is_empty() {
             if messages.is_empty() && next - self.saved > UNSAVED_EVENTS {
                 self.save().await?;
@@ -306,20 +307,24 @@ impl Release {
 
     /// Saves the cursor and what was confirmed.
     async fn save(&mut self) -> Result<(), HubFault> {
-        if !self.unsaved() && self.saved == self.cursor.decided {
+        let confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner).upto;
+        if self.saved == self.cursor.decided && confirmed <= self.cursor.confirmed {
             return Ok(());
         }
         self.commit(&[], Vec::new()).await
     }
 
-    fn unsaved(&self) -> bool {
-        !self.confirmed.lock().unwrap_or_else(PoisonError::into_inner).unsaved.is_empty()
+    /// Whether the store is behind: events that concern nobody passed, or
+    /// messages are sent whose confirms are still to be saved.
+    fn is_unsaved(&self) -> bool {
+        self.saved != self.cursor.decided || self.cursor.confirmed < self.sent
     }
 
     /// The rows of what was confirmed since the last call; moves the cursor.
     fn take_confirmed(&mut self) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
         self.cursor.confirmed = confirmed.upto;
+        self.shared.note_progress(&self.recipient, self.cursor);
         let recipient = self.recipient.as_str();
         confirmed
             .unsaved

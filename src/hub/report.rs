@@ -6,7 +6,7 @@ use crate::hub::operator::{
     ReloadReport, Request, StatusReport,
 };
 use crate::hub::recorded::{BatchRow, decode_row};
-use crate::hub::release::{self, Cursor};
+use crate::hub::release;
 use crate::hub::world::World;
 use crate::hub::{Hub, HubFault, quarantine, record, trace};
 use crate::journal;
@@ -56,8 +56,7 @@ impl Hub {
         for member in world.directory.members() {
             let queue = format!("pirogue.to.{member}");
             let (queue_messages, queue_bytes) = self.topology.depth(&queue).unwrap_or_default();
-            let Some(cursor) = shared.store.get(&release::cursor_key(member.as_str()))? else { continue };
-            let cursor: Cursor = decode_row(&cursor)?;
+            let Some(cursor) = shared.progress(member)? else { continue };
             let sequence = cursor.sequence.saturating_sub(1);
             recipients.push(RecipientStatus {
                 recipient: member.to_string(),

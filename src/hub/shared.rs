@@ -5,7 +5,8 @@ use crate::event::{Attributes, EventType, MemberName, SchemaRef};
 use crate::hub::HubFault;
 use crate::hub::check::Rules;
 use crate::hub::decide::Cut;
-use crate::hub::recorded::Timeline;
+use crate::hub::recorded::{Timeline, decode_row};
+use crate::hub::release::{Cursor, cursor_key};
 use crate::hub::world::{self, InForce, Sources, World};
 use crate::keys::{Jwks, PrivateKey};
 use crate::metrics::Metrics;
@@ -53,6 +54,7 @@ pub(crate) struct Shared {
     /// Whether intake waits for disk space.
     pub(super) disk_low: AtomicBool,
     world: RwLock<Arc<World>>,
+    progress: RwLock<HashMap<MemberName, Cursor>>,
     sets: RwLock<HashMap<u32, Arc<Vec<InForce>>>>,
     cuts: RwLock<HashMap<(String, u32, Vec<String>), Arc<Cut>>>,
 }
@@ -95,6 +97,7 @@ impl Shared {
             started_at: jiff::Timestamp::now().as_millisecond(),
             disk_low: AtomicBool::new(false),
             world: RwLock::new(Arc::new(world)),
+            progress: RwLock::default(),
             sets: RwLock::default(),
             cuts: RwLock::default(),
             store,
@@ -111,6 +114,19 @@ impl Shared {
         *self.world.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(world);
         // A schema may have been replaced with the world.
         self.cuts.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Notes where the release of `recipient` is.
+    pub(super) fn note_progress(&self, recipient: &MemberName, cursor: Cursor) {
+        self.progress.write().unwrap_or_else(PoisonError::into_inner).insert(recipient.clone(), cursor);
+    }
+
+    /// Where the release of `recipient` is: as it runs, or as it was saved.
+    pub(super) fn progress(&self, recipient: &MemberName) -> Result<Option<Cursor>, HubFault> {
+        if let Some(cursor) = self.progress.read().unwrap_or_else(PoisonError::into_inner).get(recipient) {
+            return Ok(Some(*cursor));
+        }
+        self.store.get(&cursor_key(recipient.as_str()))?.map(|row| decode_row(&row)).transpose()
     }
 
     /// The agreements that were in force under the set `number`.

@@ -4,7 +4,7 @@
 use crate::hub::decide::{DecisionRow, Rule};
 use crate::hub::operator::{TraceDecision, TraceIntake, TraceRefusal, TraceReport};
 use crate::hub::recorded::{BatchRow, SLOT, SLOTS_LOG, decode_row};
-use crate::hub::release::{self, Cursor};
+use crate::hub::release;
 use crate::hub::{HubFault, Shared, quarantine};
 
 /// Tells what became of event `id` of `source`.
@@ -38,8 +38,7 @@ pub(super) fn trace(shared: &Shared, source: &str, id: &str) -> Result<TraceRepo
     let world = shared.world();
     for member in world.directory.members() {
         let recipient = member.as_str();
-        let Some(cursor) = shared.store.get(&release::cursor_key(recipient))? else { continue };
-        let cursor: Cursor = decode_row(&cursor)?;
+        let Some(cursor) = shared.progress(member)? else { continue };
         if cursor.decided <= index {
             if class.publisher.as_ref() != Some(member) {
                 report.undecided.push(recipient.to_owned());
