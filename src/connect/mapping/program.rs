@@ -188,9 +188,9 @@ impl<'s> Rewrite<'s> {
                     })
                     .collect(),
             ),
-            Term::Arr(inner) => Term::Arr(inner.map(|inner| self.boxed(inner))),
+            Term::Arr(inner) => Term::Arr(inner.map(|inner| self.boxed(*inner))),
             Term::Obj(entries) => Term::Obj(entries.into_iter().map(|entry| self.entry(entry)).collect()),
-            Term::Neg(inner) => Term::Neg(self.boxed(inner)),
+            Term::Neg(inner) => Term::Neg(self.boxed(*inner)),
             Term::BinOp(l, op, r) => {
                 let at = self.first_place(&l).or_else(|| self.first_place(&r));
                 let op = match op {
@@ -205,28 +205,28 @@ impl<'s> Rewrite<'s> {
                 );
                 let traced = self.traced;
                 self.traced = traced && !assigns;
-                let l = self.boxed(l);
+                let l = self.boxed(*l);
                 self.traced = traced;
                 let wrap = assigns || matches!(op, BinaryOp::Math(_));
-                let term = Term::BinOp(l, op, self.boxed(r));
+                let term = Term::BinOp(l, op, self.boxed(*r));
                 if wrap { self.at(at, None, first, term) } else { term }
             }
-            Term::Label(name, inner) => Term::Label(name, self.boxed(inner)),
+            Term::Label(name, inner) => Term::Label(name, self.boxed(*inner)),
             Term::Fold(name, xs, pattern, args) => {
-                let xs = self.boxed(xs);
+                let xs = self.boxed(*xs);
                 let pattern = self.pattern(pattern);
                 Term::Fold(name, xs, pattern, args.into_iter().map(|arg| self.term(arg)).collect())
             }
             Term::TryCatch(inner, catch) => {
-                Term::TryCatch(self.boxed(inner), catch.map(|catch| self.boxed(catch)))
+                Term::TryCatch(self.boxed(*inner), catch.map(|catch| self.boxed(*catch)))
             }
             Term::IfThenElse(branches, otherwise) => Term::IfThenElse(
                 branches.into_iter().map(|(test, then)| (self.term(test), self.term(then))).collect(),
-                otherwise.map(|otherwise| self.boxed(otherwise)),
+                otherwise.map(|otherwise| self.boxed(*otherwise)),
             ),
             Term::Def(defs, inner) => {
                 let defs = defs.into_iter().map(|def| self.definition(def)).collect();
-                Term::Def(defs, self.boxed(inner))
+                Term::Def(defs, self.boxed(*inner))
             }
             Term::Call(name, args) => {
                 let at = line_and_column(self.source, name);
@@ -241,7 +241,7 @@ impl<'s> Rewrite<'s> {
                     Part::Range(from, to) => from.iter().chain(to).find_map(|term| self.first_place(term)),
                 });
                 let at = at.or_else(|| self.first_place(&from));
-                let from = self.boxed(from);
+                let from = self.boxed(*from);
                 let path = Path(
                     path.0
                         .into_iter()
@@ -261,8 +261,8 @@ impl<'s> Rewrite<'s> {
         }
     }
 
-    fn boxed(&mut self, term: Box<Tree<'s>>) -> Box<Tree<'s>> {
-        Box::new(self.term(*term))
+    fn boxed(&mut self, term: Tree<'s>) -> Box<Tree<'s>> {
+        Box::new(self.term(term))
     }
 
     fn entry(&mut self, (key, value): (Tree<'s>, Option<Tree<'s>>)) -> (Tree<'s>, Option<Tree<'s>>) {

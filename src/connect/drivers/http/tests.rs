@@ -20,6 +20,7 @@ struct Seen {
     headers: HeaderMap,
 }
 
+type Shared = (Arc<Mutex<Vec<Seen>>>, Arc<Reply>);
 type Reply = dyn Fn(usize, &Seen) -> Response + Send + Sync;
 
 #[derive(Clone)]
@@ -34,9 +35,7 @@ impl Server {
     async fn start(reply: impl Fn(usize, &Seen) -> Response + Send + Sync + 'static) -> Server {
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
         let reply: Arc<Reply> = Arc::new(reply);
-        let handler = |State((seen, reply)): State<(Arc<Mutex<Vec<Seen>>>, Arc<Reply>)>,
-                       RawQuery(query): RawQuery,
-                       headers: HeaderMap| async move {
+        let handler = |State((seen, reply)): State<Shared>, RawQuery(query): RawQuery, headers: HeaderMap| async move {
             let request = Seen { query: query.unwrap_or_default(), headers };
             let before = {
                 let mut seen = seen.lock().unwrap();
