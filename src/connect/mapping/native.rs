@@ -2,6 +2,7 @@
 //! [`super::program`] puts in.
 
 use super::program::{Place, is_forbidden};
+use super::quick::Literals;
 use crate::connect::helpers::{HELPERS, HelperFault, NOT_A_TEXT};
 use jaq_core::box_iter::box_once;
 use jaq_core::native::{Fun, v};
@@ -29,19 +30,22 @@ pub(super) struct Run {
     pub stopped: Cell<Option<&'static str>>,
     /// The errors that passed a place, in order, and the numbers of the places.
     passed: RefCell<VecDeque<(usize, Error<Val>)>>,
+    /// The literals of the program.
+    pub literals: Literals,
 }
 
 /// How many passages are kept; those before them are forgotten.
 const MAX_PASSAGES: usize = 4096;
 
 impl Run {
-    pub fn new() -> Run {
+    pub fn new(literals: Literals) -> Run {
         Run {
             steps: Cell::new(0),
             begun: Instant::now(),
             stack: stack_position(),
             stopped: Cell::new(None),
             passed: RefCell::default(),
+            literals,
         }
     }
 

@@ -198,6 +198,109 @@ fn bounded_loops_are_let_be() {
     }
 }
 
+/// What a program gives in one form: its outputs up to the first error.
+fn in_form(source: &str, form: Form, input: &Value) -> Vec<Result<Val, jaq_json::Error>> {
+    let program =
+        program::compile(source, form).unwrap_or_else(|fault| panic!("{source}: {}", fault.problem));
+    let run = Run::new(program.literals.take());
+    let mut failed = false;
+    outputs(&program, &run, value::to_jaq(input))
+        .take_while(|output| !std::mem::replace(&mut failed, output.is_err()))
+        .collect()
+}
+
+#[test]
+fn the_quick_form_gives_what_jaq_gives() {
+    let input =
+        json!({"a": {"b": {"c": 1}}, "s": "x", "l": [1, {"k": 2}, {"k": null}], "null": null, "e": ""});
+    for source in [
+        ".a.b.c",
+        ".a.b | .c",
+        ".a[\"b\"].c",
+        ".absent.b",
+        ".s.b",
+        ".l.b",
+        ".l[1].k",
+        ".l[].k?",
+        ".l[1:][].k",
+        ".a?.b?",
+        ".a.b[.s]?",
+        ".a[.s].c",
+        "[.l[] | .k?]",
+        ".a as {b: {$c}} | $c",
+        "{a, s}",
+        "{a: .a.b.c, \"e\": null, t: true, f: false}",
+        "{a: (1, 2), b: (3, 4), c: (5, 6)}",
+        "{a: .l[], b: .l[]}",
+        "{a: empty, b: 1}",
+        "{a: 1, b: empty}",
+        "{a: error(\"x\"), b: 1}",
+        "{a: (1, error(\"x\")), b: (1, 2)}",
+        "{a: 1, b: (1, error(\"x\"), 2), c: (3, 4)}",
+        "[limit(3; {a: range(9), b: (1, 2)})]",
+        "[{a: (1, 2), b: (3, 4)} | try error catch .]",
+        "{a: 1, a: 2}",
+        "{a: {b: {c: (1, 2)}, d: (3, 4)}}",
+        "{(.s): 1, t: 2}",
+        "{\"a\\(.s)\": 1}",
+        "{\"\\n\": \"\\u00e9\"}",
+        "{$__loc__}?",
+        "{a: \"x\", b: \"x\\(.s)y\"}",
+        "{A: \"one\", B: \"two\"}[\"A\", \"B\", \"C\"]",
+        "{A: \"one\"}.A",
+        "[\"a\", null, [], {}] | .[]",
+        "if .null == null then \"n\" else \"v\" end",
+        "def f: .a.b; def g($x): {x: $x, y: f}; g(1, 2)",
+        "def null: 3; [null, .null]",
+        "def f(true): true; f(1)",
+        "def r: if . > 3 then . else . + 1 | r end; {a: (0 | r)}",
+        "reduce .l[] as $x ({n: 0}; {n: (.n + 1), last: $x})",
+        "[foreach (1, 2) as $x ({}; {v: $x}; .v)]",
+        ".a.b.c |= . + 1",
+        ".a.b = \"x\" | .a.b",
+        ".a.d += 1",
+        "path(.a.b)",
+        "[paths]",
+        "del(.a.b)",
+        "to_entries[0].key",
+        "with_entries(.value = null)",
+        ".. | .c?",
+        "first(.a.b)",
+        "[.l[] | objects | has(\"k\")]",
+        "{a: (.s | test(\"x\")), b: (.s | sub(\"x\"; \"y\"))}",
+        "label $out | {a: (1, break $out, 2)}",
+        "try {a: error({m: 1})} catch .m",
+        "{a: 1} + {b: 2} | keys",
+        "@json \"v: \\(.a)\"",
+        "{user: .s, \"b-c\": .[\"b-c\"]}",
+        "{if: 1, and: 2} | .if, .and",
+    ] {
+        if Mapping::compile("map.jq", source).is_ok() {
+            assert_eq!(
+                in_form(source, Form::Quick, &input),
+                in_form(source, Form::Plain, &input),
+                "{source}"
+            );
+            assert_eq!(
+                in_form(source, Form::Traced, &input),
+                in_form(source, Form::Plain, &input),
+                "{source}"
+            );
+        } else {
+            assert!(source.contains("$__loc__"), "{source} doesn't compile");
+        }
+    }
+}
+
+#[test]
+fn a_program_with_many_literals_is_the_same() {
+    let fields: Vec<String> = (0..300).map(|n| format!("k{n}: [.k{n}, \"v{n}\", {{n: {n}}}]")).collect();
+    let source = format!("{{{}}}", fields.join(", "));
+    let input = json!({"k7": 7, "k299": 299});
+    assert_eq!(in_form(&source, Form::Quick, &input), in_form(&source, Form::Plain, &input));
+    assert_eq!(mapping(&source).map(&input).unwrap()[0]["k299"], json!([299, "v299", {"n": 299}]));
+}
+
 #[test]
 fn what_json_cant_hold_is_an_error_that_names_the_field() {
     let fault = failure("{a: {b: [1, nan]}}", Value::Null);
@@ -267,5 +370,44 @@ proptest! {
                 prop_assert!(!debug.contains(&name));
             }
         }
+    }
+}
+
+#[test]
+#[ignore]
+fn zz_speed() {
+    for (map, case) in [("offers", "offer-whole"), ("jobseekers", "jobseeker-whole")] {
+        let m = mapping(&std::fs::read_to_string(format!("connectors/boost/{map}.jq")).unwrap());
+        let case: Value = serde_json::from_str(
+            &std::fs::read_to_string(format!("connectors/boost/tests/{case}.json")).unwrap(),
+        )
+        .unwrap();
+        let input = &case["input"];
+        for _ in 0..200 {
+            m.map(input).unwrap();
+        }
+        let t = std::time::Instant::now();
+        for _ in 0..5000 {
+            std::hint::black_box(m.map(input).unwrap());
+        }
+        eprintln!("{map}: {:?} a record", t.elapsed() / 5000);
+        let t = std::time::Instant::now();
+        for _ in 0..5000 {
+            std::hint::black_box(value::to_jaq(input));
+        }
+        eprintln!("{map}: {:?} to_jaq", t.elapsed() / 5000);
+        let v = value::to_jaq(input);
+        let out = {
+            let run = Run::new(m.program.literals.take());
+            outputs(&m.program, &run, v.clone()).next().unwrap().unwrap()
+        };
+        let t = std::time::Instant::now();
+        for _ in 0..5000 {
+            std::hint::black_box(value::from_jaq(&out).unwrap());
+        }
+        eprintln!("{map}: {:?} from_jaq", t.elapsed() / 5000);
+        let t = std::time::Instant::now();
+        mapping(&m.source);
+        eprintln!("{map}: {:?} compile", t.elapsed());
     }
 }
