@@ -3,10 +3,8 @@
 
 # A {code, label} of Boost; none where it holds neither.
 def coded:
-  if . == null then null
-  else (.code | person_name) as $code | ((.label | person_name) // $code) as $label
-    | if $label == null then null else {code: $code, label: $label} end
-  end;
+  {code: (.code | person_name), label: ((.label | person_name) // (.code | person_name))}
+  | if .label then . else null end;
 
 def all_coded: [(. // [])[] | coded | values];
 

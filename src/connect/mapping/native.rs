@@ -204,5 +204,5 @@ fn help(at: usize, value: Val) -> Result<Val, Error<Val>> {
         Val::Num(number @ (Num::Int(_) | Num::BigInt(_))) if takes_numbers => helper(&number.to_string()),
         _ => Err(NOT_A_TEXT),
     };
-    Ok(answer.map_err(said)?.map_or(Val::Null, Val::from))
+    Ok(answer.map_err(said)?.map_or(Val::Null, Val::utf8_str))
 }

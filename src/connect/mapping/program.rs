@@ -2,8 +2,8 @@
 //! a bound on how long it runs, and the place where it fails.
 //!
 //! - Every definition that calls itself counts a step first (`__tick`), and so
-//!   does each value of `range`; jq has no other unbounded loop. The step also
-//!   looks at how deep the stack is and how long the program has been running.
+//!   does each value of `range`, `.[]` and `..`: jq has no other loop. The step
+//!   also looks at how deep the stack is and how long the program has been running.
 //! - In the quick form, which is the one that runs, literals are taken out: see
 //!   [`super::quick`].
 //! - In the tracing form, which runs only to explain a failure, every call,
@@ -13,7 +13,7 @@
 use super::native::{D, natives};
 use super::quick::{self, Literals, Pool};
 use super::tree::{
-    Tree, assigns, call, calls, constant, first_word, is_plain, literal, literal_key, pipe, text,
+    Tree, assigns, call, calls, constant, first_word, is_plain, iterates, literal, literal_key, pipe, text,
 };
 use jaq_core::load::lex::StrPart;
 use jaq_core::load::parse::{BinaryOp, Def, Pattern, Term};
@@ -209,7 +209,8 @@ impl<'s> Rewrite<'s> {
         };
         let first = self.places.len();
         match term {
-            Term::Id | Term::Recurse | Term::Num(_) | Term::Var(_) | Term::Break(_) => term,
+            Term::Recurse => pipe(term, call("__tick")),
+            Term::Id | Term::Num(_) | Term::Var(_) | Term::Break(_) => term,
             Term::Str(format, parts) => Term::Str(
                 format,
                 parts
@@ -271,8 +272,10 @@ impl<'s> Rewrite<'s> {
                 });
                 let at = at.or_else(|| self.first_place(&from));
                 let from = self.boxed(*from);
+                let iterates = iterates(&path);
                 let path = self.path(path);
-                self.at(at, None, first, Term::Path(from, path))
+                let term = self.at(at, None, first, Term::Path(from, path));
+                if iterates { pipe(term, call("__tick")) } else { term }
             }
         }
     }
@@ -313,7 +316,9 @@ impl<'s> Rewrite<'s> {
                 if path.0.is_empty() {
                     return Ok(quick);
                 }
-                Ok(Term::Path(Box::new(quick), self.path(path)))
+                let iterates = iterates(&path);
+                let term = Term::Path(Box::new(quick), self.path(path));
+                Ok(if iterates { pipe(term, call("__tick")) } else { term })
             }
             Term::Obj(entries) if !entries.is_empty() => {
                 let keys: Option<Vec<Val>> = entries.iter().map(|(key, _)| text(key)).collect();

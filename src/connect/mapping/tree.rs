@@ -2,7 +2,7 @@
 
 use jaq_core::load::lex::StrPart;
 use jaq_core::load::parse::{BinaryOp, Pattern, Term};
-use jaq_core::path::{Opt, Part};
+use jaq_core::path::{Opt, Part, Path};
 use jaq_json::{Map, Val};
 
 /// A term whose words stand in a text that lives for `'s`.
@@ -112,6 +112,11 @@ pub(super) fn is_plain(term: &Tree<'_>) -> bool {
             .any(|def| CONSTANTS.contains(&def.name) || def.args.iter().any(|arg| CONSTANTS.contains(arg))),
         _ => false,
     })
+}
+
+/// Whether a path goes through all values of an array or object.
+pub(super) fn iterates(path: &Path<Tree<'_>>) -> bool {
+    path.0.iter().any(|(part, _)| matches!(part, Part::Range(None, None)))
 }
 
 /// Whether an operator assigns to the paths on its left.
