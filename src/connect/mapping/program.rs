@@ -11,13 +11,14 @@
 //!   down its place when an error passes through it.
 
 use super::native::{D, natives};
-use super::quick::{self, Literals, Pool};
+use super::quick::{self, Literals, Named, Pool};
 use super::tree::{
     Tree, assigns, call, calls, constant, first_word, is_plain, iterates, literal, literal_key, pipe, text,
 };
 use jaq_core::load::lex::StrPart;
 use jaq_core::load::parse::{BinaryOp, Def, Pattern, Term};
 use jaq_core::load::{self, Arena, File, Loader};
+use jaq_core::native::Fun;
 use jaq_core::path::{Opt, Part, Path};
 use jaq_core::{Compiler, Filter};
 use jaq_json::Val;
@@ -123,14 +124,15 @@ pub(super) fn compile(source: &str, form: Form) -> Result<Program, SyntaxFault> 
         .load(&arena, File { code: "__mapping", path: () })
         .map_err(|faults| load_fault(source, faults))?;
     let filter = Compiler::default()
-        .with_funs(
-            natives()
-                .map(|(name, arguments, native)| (name, arguments, native))
-                .chain(quick::natives(&literals, &arena)),
-        )
+        .with_funs(natives().map(shorter).chain(quick::natives(&literals, &arena)))
         .compile(modules)
         .map_err(|_| at_start("the program can't be compiled"))?;
     Ok(Program { filter, places, literals: Pool::new(literals) })
+}
+
+/// A native filter by a name that is needed less long.
+fn shorter<'s>(native: Fun<D>) -> Named<'s> {
+    native
 }
 
 fn definitions() -> impl Iterator<Item = Def<&'static str>> {

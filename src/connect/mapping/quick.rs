@@ -76,13 +76,13 @@ fn own(value: &Val) -> Val {
     }
 }
 
+/// A native filter by its name and its arguments.
+pub(super) type Named<'s> = (&'s str, Box<[Bind]>, Native<D>);
+
 /// The filters for these literals, `arena` holding their names.
-pub(super) fn natives<'s>(
-    literals: &Literals,
-    arena: &'s jaq_core::load::Arena,
-) -> Vec<(&'s str, Box<[Bind]>, Native<D>)> {
+pub(super) fn natives<'s>(literals: &Literals, arena: &'s jaq_core::load::Arena) -> Vec<Named<'s>> {
     let name = |prefix: &str, number: usize| -> &'s str { arena.alloc(format!("{prefix}{number}")) };
-    let mut natives: Vec<(&'s str, Box<[Bind]>, Native<D>)> = Vec::new();
+    let mut natives: Vec<Named<'s>> = Vec::new();
     let filters: [(&str, usize, &[RunPtr<D>; MAX]); 2] =
         [(PATH, literals.paths.len(), &PATHS), (CONSTANT, literals.constants.len(), &CONSTANTS)];
     for (prefix, count, run) in filters {
