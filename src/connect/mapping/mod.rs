@@ -19,6 +19,7 @@ use jaq_json::Val;
 use native::{D, Data, Run};
 use program::{Form, Program};
 use serde_json::Value;
+use std::panic::AssertUnwindSafe;
 use std::sync::OnceLock;
 
 /// A compiled mapping. It can be shared between threads.
@@ -67,12 +68,21 @@ impl Mapping {
     /// the record's key with [`MappingFault::with_key`].
     pub fn map(&self, input: &Value) -> Result<Vec<Value>, MappingFault> {
         let input = value::to_jaq(input);
-        let run = Run::new(self.program.literals.take());
-        let result: Result<Vec<Val>, _> = outputs(&self.program, &run, input.clone()).collect();
-        let answer = self.answer(&run, result, input);
-        // Nothing of the run is left that shares the literals.
-        self.program.literals.give_back(run.literals);
-        answer
+        // jaq panics where a text would be larger than the memory, for instance. That is
+        // a fault of this record, not of the process.
+        let answer = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            let run = Run::new(self.program.literals.take());
+            let result: Result<Vec<Val>, _> = outputs(&self.program, &run, input.clone()).collect();
+            let answer = self.answer(&run, result, input);
+            // Nothing of the run is left that shares the literals.
+            self.program.literals.give_back(run.literals);
+            answer
+        }));
+        answer.unwrap_or_else(|_| {
+            let why =
+                "it broke off on this record: a text or a number in it goes beyond what there is room for";
+            Err(self.fault(None, None, MappingProblem::TooMuch(why.to_owned())))
+        })
     }
 
     fn answer(

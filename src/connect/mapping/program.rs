@@ -13,7 +13,8 @@
 use super::native::{D, natives};
 use super::quick::{self, Literals, Named, Pool};
 use super::tree::{
-    Tree, assigns, call, calls, constant, first_word, is_plain, iterates, literal, literal_key, pipe, text,
+    Tree, assigns, bounded, call, calls, constant, first_word, is_plain, iterates, literal, literal_key,
+    pipe, text,
 };
 use jaq_core::load::lex::StrPart;
 use jaq_core::load::parse::{BinaryOp, Def, Pattern, Term};
@@ -111,9 +112,17 @@ pub(super) fn compile(source: &str, form: Form) -> Result<Program, SyntaxFault> 
         at_start("a mapping can't be a module, and can't import one; put everything in its file")
     })?;
     let arena = Arena::default();
-    let mut rewrite =
-        Rewrite { source, arena: &arena, traced: false, places: Vec::new(), definitions: 0, literals: None };
+    let mut rewrite = Rewrite {
+        source,
+        arena: &arena,
+        traced: false,
+        places: Vec::new(),
+        definitions: 0,
+        own: false,
+        literals: None,
+    };
     let mut definitions: Vec<Def<&str>> = definitions().map(|def| rewrite.definition(def)).collect();
+    rewrite.own = true;
     rewrite.traced = form == Form::Traced;
     rewrite.literals = (form == Form::Quick && is_plain(&term)).then(Literals::default);
     let body = rewrite.term(term);
@@ -190,6 +199,8 @@ struct Rewrite<'s> {
     places: Vec<Place>,
     /// How many definitions are around what is being rewritten.
     definitions: usize,
+    /// Whether it is the mapping's own program, and not jq's definitions.
+    own: bool,
     /// The literals taken out so far, if they are.
     literals: Option<Literals>,
 }
@@ -240,7 +251,8 @@ impl<'s> Rewrite<'s> {
                 let l = self.boxed(*l);
                 self.traced = traced;
                 let wrap = assigns || matches!(op, BinaryOp::Math(_));
-                let term = Term::BinOp(l, op, self.boxed(*r));
+                let r = self.boxed(*r);
+                let term = if self.own { bounded(l, op, r) } else { Term::BinOp(l, op, r) };
                 if wrap { self.at(at, None, first, term) } else { term }
             }
             Term::Label(name, inner) => Term::Label(name, self.boxed(*inner)),

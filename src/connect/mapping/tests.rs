@@ -187,6 +187,45 @@ fn a_mapping_that_never_ends_is_stopped() {
 }
 
 #[test]
+fn a_text_or_an_array_that_grows_without_end_is_stopped() {
+    for growing in [
+        "\"x\" * 9223372036854775807",
+        "1e30 * \"x\"",
+        "9223372036854775807 * \"x\"",
+        "{a: \"x\"} | .a *= 100000000",
+        "reduce range(60) as $i (\"x\"; . + .)",
+        "reduce range(60) as $i ([1]; . + .)",
+        "reduce range(60) as $i (\"x\"; . += .)",
+        "try (\"x\" * 100000000) catch 1",
+    ] {
+        let fault = failure(growing, Value::Null);
+        assert!(matches!(fault.problem, MappingProblem::TooMuch(_)), "{growing}: {fault}");
+    }
+    let fault = failure("reduce range(60) as $i (1; [., .])", Value::Null);
+    assert!(matches!(fault.problem, MappingProblem::Output(_)), "{fault}");
+}
+
+#[test]
+fn arithmetic_is_jqs() {
+    for (program, output) in [
+        ("\"ab\" * 2", json!("abab")),
+        ("2 * \"ab\"", json!("abab")),
+        ("\"ab\" * 0", json!(null)),
+        ("3 * 4, 3 + 4, 1.5 * 2", json!(12)),
+        ("[(1, 2) * (3, 5)]", json!([3, 5, 6, 10])),
+        ("[(1, 2) + (3, 5)]", json!([4, 6, 5, 7])),
+        ("{a: 1} * {b: {c: 2}}", json!({"a": 1, "b": {"c": 2}})),
+        ("{a: 1} + null", json!({"a": 1})),
+        ("{a: 2, b: 3} | .a *= .b", json!({"a": 6, "b": 3})),
+        ("{a: 2} | .a += 1", json!({"a": 3})),
+        ("[{a: 1} | .a += (1, 2)]", json!([{"a": 2}, {"a": 3}])),
+        ("[1] + [2]", json!([1, 2])),
+    ] {
+        assert_eq!(mapping(program).map(&Value::Null).unwrap()[0], output, "{program}");
+    }
+}
+
+#[test]
 fn bounded_loops_are_let_be() {
     for (program, output) in [
         ("[range(0; 50000)] | length", json!(50_000)),

@@ -2,6 +2,7 @@
 
 use jaq_core::load::lex::StrPart;
 use jaq_core::load::parse::{BinaryOp, Pattern, Term};
+use jaq_core::ops::Math;
 use jaq_core::path::{Opt, Part, Path};
 use jaq_json::{Map, Val};
 
@@ -55,6 +56,26 @@ pub(super) fn first_word<'s>(term: &Tree<'s>) -> Option<&'s str> {
         }),
         Term::Id | Term::Recurse => None,
     }
+}
+
+/// The operation, with `+` and `*` made so that no text or array grows without
+/// bounds: `l *= r` is `r as $x | l |= . * $x`, as jq has it.
+pub(super) fn bounded<'s>(l: Box<Tree<'s>>, op: BinaryOp<&'s str>, r: Box<Tree<'s>>) -> Tree<'s> {
+    let filter = match &op {
+        BinaryOp::Math(math) | BinaryOp::UpdateMath(math) => match math {
+            Math::Add => "__plus",
+            Math::Mul => "__times",
+            _ => return Term::BinOp(l, op, r),
+        },
+        _ => return Term::BinOp(l, op, r),
+    };
+    if let BinaryOp::Math(_) = op {
+        return Term::Call(filter, vec![*l, *r]);
+    }
+    let right = "$__right";
+    let update = Term::Call(filter, vec![Term::Id, Term::Var(right)]);
+    let update = Term::BinOp(l, BinaryOp::Update, Box::new(update));
+    Term::BinOp(r, BinaryOp::Pipe(Some(Pattern::Var(right))), Box::new(update))
 }
 
 /// The text of a term that is one literal text, without escapes.

@@ -216,6 +216,24 @@ async fn pages_are_followed_by_a_start_and_the_next_round_begins_at_the_last_day
 }
 
 #[tokio::test]
+async fn a_record_from_the_future_hides_nothing_that_comes_before_it() {
+    let server = Server::start(|_, _| {
+        let mut body = page(&[1, 2], None);
+        body["data"][1]["at"] = json!("2999-01-01T00:00:00Z");
+        json(body)
+    })
+    .await;
+    let mut setup = Setup::new(&server);
+    setup.read = "path = \"t\"\nquery = { from = \"{since}\" }\nitems = \"/data\"\n\
+                  since = { time = \"/at\", form = \"utc\" }"
+        .into();
+    let mut source = setup.open();
+    let (_, after) = round(&mut source, None, MANY).await;
+    round(&mut source, after, MANY).await;
+    assert_eq!(server.queries()[1], "from=2026-03-01T13%3A30%3A00Z&apiKey=s3cret");
+}
+
+#[tokio::test]
 async fn pages_are_followed_by_a_cursor() {
     let server = Server::start(|_, seen| {
         if seen.query.contains("after=c1") {
