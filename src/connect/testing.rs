@@ -166,7 +166,7 @@ fn identity(source: &SourceStream, input: &Value) -> Result<(String, String), St
         _ => return Err(format!("the record has no text or number at {}, which is its key", rules.key)),
     };
     let record = Record { key, version: None, kind: String::new(), value: input.clone(), raw: None };
-    let identity = rules.identify(&record, 0, b"case", &source.system, source.event_type.as_str(), 1)?;
+    let identity = source.identify(&record, 0, b"case", 1)?;
     Ok((identity.subject, identity.time))
 }
 

@@ -1,7 +1,7 @@
 //! How a member shows who it is.
 
-use super::client::{from_driver_status, read_limited, transport};
-use super::settings::{ApiKeyPlace, Auth};
+use super::client::{from_driver_status, read_limited, refuse_plain, transport};
+use super::settings::{ApiKeyPlace, Auth, HttpConnection};
 use super::{DriverFault, Settings};
 use crate::connect::drivers::SecretText;
 use reqwest::header::{HeaderName, HeaderValue};
@@ -40,10 +40,14 @@ pub(super) struct OauthClient {
 }
 
 impl Credentials {
-    pub fn new(auth: &Auth, http: &reqwest::Client, settings: &Settings) -> Result<Credentials, DriverFault> {
+    pub fn new(
+        connection: &HttpConnection,
+        http: &reqwest::Client,
+        settings: &Settings,
+    ) -> Result<Credentials, DriverFault> {
         let find = |name: &str| settings.secrets.find(name);
         let fixed = |name: &str, token| Ok(Credentials::Fixed { name: name.to_owned(), token });
-        match auth {
+        match &connection.auth {
             Auth::None => fixed("(none)", Token::None),
             Auth::Bearer { secret } => fixed(secret, Token::Bearer(find(secret)?)),
             Auth::Basic { user, secret } => {
@@ -74,6 +78,7 @@ impl Credentials {
                             "http.auth.token_url isn't an http or https address; correct the setting",
                         )
                     })?;
+                refuse_plain(&url, connection.plain_http, "http.auth.token_url")?;
                 Ok(Credentials::Client(Box::new(OauthClient {
                     http: http.clone(),
                     url,
