@@ -2,10 +2,12 @@
 # nc.employment.jobseeker.registered, version 1.
 # Helpers in Rust: see connectors/README.md.
 
-# A {code, label} of Boost; none where it holds neither.
-def coded:
+# A {code, label} of Boost; nothing where it holds neither.
+def entry:
   {code: (.code | person_name), label: ((.label | person_name) // (.code | person_name))}
-  | if .label then . else null end;
+  | if .label then . else empty end;
+
+def coded: entry // null;
 
 # The postal code that a line of an address begins with, if it does: New Caledonia's begin with 988.
 def postal_code:
@@ -56,7 +58,7 @@ def postal_code:
     else {INSCRIT: "active", EN_FORMATION: "in_training", SUSPENDU: "suspended", RADIE: "closed"}[.statut] // "other"
     end),
   registered_on: (.dateInscription | partial_date // error("dateInscription is missing")),
-  sought_occupations: [(.rome // [])[] | coded | values],
+  sought_occupations: [(.rome // [])[] | entry],
   education_level: (.niveauDeFormation | coded),
   updated_at: (._operation_date | utc_time)
 }
