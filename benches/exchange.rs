@@ -82,7 +82,8 @@ async fn run(batch: usize, events: usize) -> Result<String, Box<dyn Error>> {
     let metrics = Metrics::new();
     let (cpu, started) = (cpu(), Instant::now());
     let topology: Arc<dyn Topology> = Arc::new(broker.clone());
-    let hub = Hub::start(&config, store, &master, broker.connect(HUB), topology, Arc::clone(&metrics)).await?;
+    let hub =
+        Hub::start(&config, store, &master, broker.connect(HUB), topology, Arc::clone(&metrics)).await?;
     // The events and the schema that goes before them.
     let wanted = events as u64 + 1;
     while metrics.delivered.with(RECIPIENT).get() < wanted {
@@ -114,7 +115,10 @@ fn members(at: &Path) -> Result<Signer, Box<dyn Error>> {
     let provider_keys = prepare::member(&at.join(PROVIDER))?;
     let recipient_keys = prepare::member(&at.join(RECIPIENT))?;
     for (member, keys) in [(&provider, &provider_keys), (&recipient, &recipient_keys)] {
-        prepare::write(&at.join("members").join(format!("{member}.jwks.json")), &keys.public(member).to_json())?;
+        prepare::write(
+            &at.join("members").join(format!("{member}.jwks.json")),
+            &keys.public(member).to_json(),
+        )?;
     }
     prepare::agreement(
         &at.join("agreements/bench.note"),
@@ -122,20 +126,31 @@ fn members(at: &Path) -> Result<Signer, Box<dyn Error>> {
         (&provider, &provider_keys.agreement),
         (&recipient, &recipient_keys.agreement),
     )?;
-    Ok(Signer { member: provider, hub: "bench".to_owned(), key: provider_keys.event, id_secret: Secret32::new([7; 32]) })
+    Ok(Signer {
+        member: provider,
+        hub: "bench".to_owned(),
+        key: provider_keys.event,
+        id_secret: Secret32::new([7; 32]),
+    })
 }
 
 /// Signs `events` jobseekers and puts them in the inbox.
 async fn fill(bus: &Arc<dyn Bus>, signer: Signer, events: usize) -> Result<(), Box<dyn Error>> {
     let connector = Connector::embedded("boost")?;
-    let stream = connector.sources.iter().find(|s| s.event_type.as_str() == JOBSEEKER).ok_or("no such stream")?;
+    let stream =
+        connector.sources.iter().find(|s| s.event_type.as_str() == JOBSEEKER).ok_or("no such stream")?;
     let registry = Registry::embedded()?;
     let schema = registry.get(JOBSEEKER, 1).ok_or("no such schema")?;
     let mut waiting: Vec<(String, Message)> = Vec::new();
     for row in 0..events {
         let value = serde_json::to_value(Jobseeker::row(988, row))?;
-        let record =
-            Record { key: Jobseeker::id(988, row), version: Some("1".into()), kind: String::new(), value, raw: None };
+        let record = Record {
+            key: Jobseeker::id(988, row),
+            version: Some("1".into()),
+            kind: String::new(),
+            value,
+            raw: None,
+        };
         waiting.extend(signer.events(&record, stream, schema, 1)?);
         if waiting.len() >= 512 || row + 1 == events {
             let confirms = bus.publish(EVENTS, std::mem::take(&mut waiting)).await?;
@@ -150,6 +165,7 @@ async fn fill(bus: &Arc<dyn Bus>, signer: Signer, events: usize) -> Result<(), B
 fn cpu() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after_name = stat.rsplit(')').next().unwrap_or_default();
-    let ticks: u64 = after_name.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
+    let ticks: u64 =
+        after_name.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
     Duration::from_millis(ticks * 10)
 }
