@@ -1,9 +1,10 @@
 //! The bus: what carries messages between members and the hub.
 //!
 //! [`Bus`] and [`Consumer`] are what the pipeline knows; [`embedded`] runs in
-//! the hub's process, durable on its store. The topology and the behaviour are
-//! those of WIRE.md section 7 on RabbitMQ.
+//! the hub's process, durable on its store, and [`amqp`] is RabbitMQ. The
+//! topology and the behaviour are those of WIRE.md section 7.
 
+pub mod amqp;
 pub mod embedded;
 
 use crate::event::{MemberName, Message};
@@ -57,6 +58,15 @@ pub enum BusFault {
     /// A delivery tag that this consumer wasn't given.
     #[error("the delivery tag {0} was never given to this consumer, which is a defect to report")]
     UnknownTag(u64),
+    /// The broker doesn't answer. Only connecting for the first time says so.
+    #[error("the broker can't be reached at {0}: check that it runs, the address and the network")]
+    Unreachable(String),
+    /// An address, or what belongs to it, can't be used.
+    #[error("the broker's address or its TLS files can't be used: {0}")]
+    Address(String),
+    /// A message that AMQP can't carry.
+    #[error("a message can't be published: {0}")]
+    Unpublishable(String),
     /// The store under the embedded bus failed.
     #[error(transparent)]
     Store(#[from] StoreFault),
@@ -68,7 +78,13 @@ pub trait Bus: Send + Sync {
     /// for the confirms, which come in the order of the messages.
     ///
     /// After the first [`Confirm::Nack`] nothing later in the batch is
-    /// accepted, so that what is sent again is in order.
+    /// accepted, so that what is sent again is in order. It may have arrived
+    /// all the same, where the broker took it before the nack was known.
+    ///
+    /// On a broker in another process it waits for as long as that is away or
+    /// takes no messages, and a message can be published twice; an error is
+    /// for someone to mend. Dropping the future leaves unknown what of the
+    /// batch was published: publish it again, in the same order.
     fn publish<'a>(
         &'a self,
         exchange: &'a str,
@@ -94,11 +110,14 @@ pub trait Consumer: Send {
     fn next<'a>(&'a mut self, limits: &'a BatchLimits) -> Fut<'a, Result<Vec<Delivery>, BusFault>>;
 
     /// Acknowledges everything unacknowledged with a tag up to and including
-    /// `up_to`.
+    /// `up_to`. Does nothing with the tag of a message that was given back, or
+    /// that comes again since the connection broke.
     fn ack<'a>(&'a mut self, up_to: u64) -> Fut<'a, Result<(), BusFault>>;
 
     /// Gives back everything unacknowledged with a tag of `from` or more, in
-    /// order: it comes again next, with new tags, marked as redelivered.
+    /// order: it comes again next, with new tags, marked as redelivered. On
+    /// RabbitMQ, what comes before it and isn't acknowledged when the next
+    /// batch is asked for comes again as well.
     fn requeue<'a>(&'a mut self, from: u64) -> Fut<'a, Result<(), BusFault>>;
 }
 

@@ -1,0 +1,316 @@
+//! Publishing: a window of messages in flight, confirms in order.
+
+use super::fault::{Cause, Doing, cause};
+use super::link::{Backoff, Link, Live};
+use super::mapping;
+use crate::bus::{BusFault, Confirm};
+use crate::event::Message;
+use lapin::message::BasicReturnMessage;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::ShortString;
+use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
+use std::collections::{HashSet, VecDeque};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use tokio::sync::Semaphore;
+
+/// How many publishings go on at once, each on a channel: brokers allow 2,047
+/// channels a connection unless set otherwise.
+const CHANNELS: usize = 1000;
+
+/// What publishes on one connection.
+pub(super) struct Publisher {
+    link: Link,
+    channels: Semaphore,
+    /// Where the last publishing ended with a nack: exchange, and the first
+    /// word of the routing key.
+    refused: Mutex<HashSet<(String, String)>>,
+}
+
+/// A message that is ready to be sent.
+struct Prepared {
+    routing_key: ShortString,
+    properties: BasicProperties,
+    message: Message,
+}
+
+impl Publisher {
+    pub(super) fn new(link: Link) -> Publisher {
+        Publisher { link, channels: Semaphore::new(CHANNELS), refused: Mutex::default() }
+    }
+
+    pub(super) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Publishes a batch, as [`crate::bus::Bus::publish`] says.
+    pub(super) async fn publish(
+        &self,
+        exchange: &str,
+        batch: Vec<(String, Message)>,
+    ) -> Result<Vec<Confirm>, BusFault> {
+        let exchange_name = mapping::short("exchange", exchange)?;
+        let prepare = |(routing_key, message): (String, Message)| {
+            let routing_key = mapping::short("routing key", &routing_key)?;
+            Ok(Prepared { routing_key, properties: mapping::properties(&message)?, message })
+        };
+        let batch = batch.into_iter().map(prepare).collect::<Result<Vec<_>, BusFault>>()?;
+        let Some(first) = batch.first() else { return Ok(Vec::new()) };
+        let word = first.routing_key.as_str().split('.').next().unwrap_or_default();
+        let place = (exchange.to_owned(), word.to_owned());
+        let was_refused = self.refused().contains(&place);
+
+        // The semaphore is never closed.
+        let _permit = self.channels.acquire().await.ok();
+        let mut confirms = Vec::with_capacity(batch.len());
+        if was_refused {
+            // What follows a nack can overtake it, where the queue takes
+            // messages again meanwhile. So the first goes alone.
+            self.send(&exchange_name, &batch[..1], &mut confirms).await?;
+        }
+        if !confirms.contains(&Confirm::Nack) {
+            self.send(&exchange_name, &batch, &mut confirms).await?;
+        }
+        match confirms.iter().position(|confirm| *confirm == Confirm::Nack) {
+            Some(nack) => {
+                confirms.truncate(nack);
+                confirms.resize(batch.len(), Confirm::Nack);
+                self.refused().insert(place);
+            }
+            None => drop(self.refused().remove(&place)),
+        }
+        Ok(confirms)
+    }
+
+    fn refused(&self) -> std::sync::MutexGuard<'_, HashSet<(String, String)>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends what of `batch` has no confirm yet, on as many connections as it
+    /// takes, until all of it has or one is a nack.
+    async fn send(
+        &self,
+        exchange: &ShortString,
+        batch: &[Prepared],
+        confirms: &mut Vec<Confirm>,
+    ) -> Result<(), BusFault> {
+        let mut backoff = None;
+        while confirms.len() < batch.len() && !confirms.contains(&Confirm::Nack) {
+            let before = confirms.len();
+            let lease = self.lease().await;
+            let error = match lease {
+                Ok(lease) => {
+                    let window = self.link.target.window();
+                    let mut flight = Flight::new(&lease.channel, exchange, &batch[before..], window);
+                    let sent = flight.run().await;
+                    confirms.extend(flight.confirms());
+                    match sent {
+                        Ok(()) => {
+                            drop(flight);
+                            lease.give_back();
+                            continue;
+                        }
+                        Err(error) => error,
+                    }
+                }
+                Err(Ok(error)) => error,
+                Err(Err(fault)) => return Err(fault),
+            };
+            match cause(&error, Doing::Publishing(exchange.as_str())) {
+                Cause::Fault(fault) => return Err(fault),
+                Cause::Broken(why) => {
+                    tracing::debug!(
+                        unconfirmed = batch.len() - confirms.len(),
+                        "publishing broke off and begins again with the first unconfirmed message ({why})"
+                    );
+                }
+            }
+            if confirms.len() > before {
+                backoff = None;
+            }
+            // The first try after a success is at once: the broker may be fine.
+            match &mut backoff {
+                None => backoff = Some(Backoff::default()),
+                Some(backoff) => backoff.pause().await,
+            }
+        }
+        Ok(())
+    }
+
+    /// A channel with confirms: one that is idle, or a new one.
+    async fn lease(&self) -> Result<Lease, Result<lapin::Error, BusFault>> {
+        let live = self.link.live().await.map_err(Err)?;
+        let channel = match live.idle() {
+            Some(channel) => channel,
+            None => {
+                let channel = live.channel().await.map_err(Ok)?;
+                channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(Ok)?;
+                channel
+            }
+        };
+        Ok(Lease { live, channel })
+    }
+}
+
+/// A channel in use. One that isn't given back is closed: something may be
+/// under way on it.
+struct Lease {
+    live: Arc<Live>,
+    channel: Channel,
+}
+
+impl Lease {
+    fn give_back(self) {
+        self.live.give_back(self.channel);
+    }
+}
+
+type Writing<'a> = Pin<Box<dyn Future<Output = lapin::Result<PublisherConfirm>> + Send + 'a>>;
+
+/// A message on its way.
+enum Step<'a> {
+    Writing(Writing<'a>),
+    Waiting(PublisherConfirm),
+}
+
+impl Step<'_> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<lapin::Result<Confirmation>> {
+        loop {
+            match self {
+                Step::Writing(writing) => match writing.as_mut().poll(context) {
+                    Poll::Ready(Ok(confirm)) => *self = Step::Waiting(confirm),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => return Poll::Pending,
+                },
+                Step::Waiting(confirm) => return Pin::new(confirm).poll(context),
+            }
+        }
+    }
+}
+
+/// Messages on one channel: sent in order, their confirms awaited in order.
+struct Flight<'a> {
+    channel: &'a Channel,
+    exchange: &'a ShortString,
+    batch: &'a [Prepared],
+    window: usize,
+    steps: VecDeque<Step<'a>>,
+    sent: usize,
+    /// The confirms so far, in order; those that are returned aren't known yet.
+    done: Vec<Confirm>,
+    returned: Vec<BasicReturnMessage>,
+    has_nack: bool,
+}
+
+impl<'a> Flight<'a> {
+    fn new(channel: &'a Channel, exchange: &'a ShortString, batch: &'a [Prepared], window: usize) -> Self {
+        let steps = VecDeque::with_capacity(window.min(batch.len()));
+        let done = Vec::with_capacity(batch.len());
+        Flight {
+            channel,
+            exchange,
+            batch,
+            window,
+            steps,
+            sent: 0,
+            done,
+            returned: Vec::new(),
+            has_nack: false,
+        }
+    }
+
+    /// Sends until all is confirmed. After a nack nothing more is sent, and
+    /// what is in flight is awaited.
+    async fn run(&mut self) -> lapin::Result<()> {
+        let ended = std::future::poll_fn(|context| self.poll(context)).await;
+        if ended.is_err() {
+            self.collect_returned();
+        }
+        ended
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<lapin::Result<()>> {
+        loop {
+            while self.steps.len() < self.window && self.sent < self.batch.len() && !self.has_nack {
+                let mut step = self.start(self.sent);
+                // The first poll hands the message to lapin: what is polled in
+                // order is sent in order.
+                if let Poll::Ready(Ok(confirm)) = step.as_mut().poll(context) {
+                    self.steps.push_back(Step::Waiting(confirm));
+                } else {
+                    self.steps.push_back(Step::Writing(step));
+                }
+                self.sent += 1;
+            }
+            let Some(step) = self.steps.front_mut() else { return Poll::Ready(Ok(())) };
+            match step.poll(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(confirmation)) => {
+                    self.steps.pop_front();
+                    self.settle(confirmation);
+                }
+            }
+        }
+    }
+
+    fn start(&self, nth: usize) -> Writing<'a> {
+        let Prepared { routing_key, properties, message } = &self.batch[nth];
+        let options = BasicPublishOptions { mandatory: true, immediate: false };
+        Box::pin(self.channel.basic_publish(
+            self.exchange.clone(),
+            routing_key.clone(),
+            options,
+            &message.body,
+            properties.clone(),
+        ))
+    }
+
+    fn settle(&mut self, confirmation: Confirmation) {
+        match confirmation {
+            Confirmation::Ack(returned) => {
+                self.returned.extend(returned);
+                self.done.push(Confirm::Accepted);
+            }
+            // Without confirms nothing is known, which isn't success.
+            Confirmation::Nack(_) | Confirmation::NotRequested => {
+                self.has_nack = true;
+                self.done.push(Confirm::Nack);
+            }
+        }
+    }
+
+    /// Takes the returned messages out of confirms that came and weren't
+    /// awaited, after an error.
+    fn collect_returned(&mut self) {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        for mut step in self.steps.drain(..) {
+            if let Poll::Ready(Ok(Confirmation::Ack(Some(returned)))) = step.poll(&mut context) {
+                self.returned.push(returned);
+            }
+        }
+    }
+
+    /// The confirms so far. lapin hands out a returned message with any of the
+    /// confirms that one frame brought, so each is looked for here by what it
+    /// is.
+    fn confirms(&mut self) -> Vec<Confirm> {
+        let mut done = std::mem::take(&mut self.done);
+        for returned in self.returned.drain(..) {
+            let is_it = |prepared: &Prepared| {
+                prepared.routing_key == returned.routing_key
+                    && prepared.message.message_id.as_deref()
+                        == returned.properties.message_id().as_ref().map(|id| id.as_str())
+                    && prepared.message.body == returned.data
+            };
+            let sent = done.iter_mut().zip(self.batch);
+            let mut of_it =
+                sent.filter(|(confirm, prepared)| **confirm == Confirm::Accepted && is_it(prepared));
+            if let Some((confirm, _)) = of_it.next() {
+                *confirm = Confirm::Returned;
+            }
+        }
+        done
+    }
+}
