@@ -1,11 +1,15 @@
 //! The bus: what carries messages between members and the hub.
 //!
 //! [`Bus`] and [`Consumer`] are what the pipeline knows; [`embedded`] runs in
-//! the hub's process, durable on its store, and [`amqp`] is RabbitMQ. The
-//! topology and the behaviour are those of WIRE.md section 7.
+//! the hub's process, durable on its store, and [`amqp`] is RabbitMQ, which
+//! [`manage`] sets up. The topology and the behaviour are those of WIRE.md section 7.
 
 pub mod amqp;
 pub mod embedded;
+pub mod manage;
+mod tls;
+
+pub use tls::Tls;
 
 use crate::event::{MemberName, Message};
 use crate::store::StoreFault;

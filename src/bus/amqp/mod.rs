@@ -33,7 +33,7 @@ mod publish;
 mod socket;
 mod target;
 
-pub use target::{Login, Options, Tls};
+pub use target::{Login, Options};
 
 use super::{Bus, BusFault, Confirm, Consumer, Fut};
 use crate::event::Message;

@@ -2,14 +2,11 @@
 
 use super::fault::{Cause, Doing, cause};
 use super::socket::{self, Dial};
-use crate::bus::BusFault;
+use crate::bus::{BusFault, Tls};
 use lapin::ConnectionProperties;
 use lapin::auth::AuthProvider;
 use lapin::types::{LongString, ShortString};
 use lapin::uri::{AMQPAuthority, AMQPScheme, AMQPUri, AMQPUserInfo};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -30,19 +27,6 @@ pub enum Login {
     /// By its client certificate (SASL EXTERNAL): the broker takes the user's
     /// name from the certificate.
     Certificate,
-}
-
-/// Files for TLS, in PEM. They are read at each connection, so that a renewed
-/// certificate is used from the next one on.
-#[derive(Clone, Debug, Default)]
-pub struct Tls {
-    /// The certificates of the authorities that may have signed the broker's.
-    /// With `amqps://` it must be there: none is trusted otherwise.
-    pub ca: Option<PathBuf>,
-    /// The client's certificate, followed by those up to its authority.
-    pub certificate: Option<PathBuf>,
-    /// The private key of the client's certificate.
-    pub key: Option<PathBuf>,
 }
 
 /// How to connect.
@@ -151,7 +135,7 @@ impl Target {
 
     /// Opens a connection. `role` is added to its name.
     pub(super) async fn open(&self, role: &str) -> Result<lapin::Connection, Closed> {
-        let tls = if self.secure { Some(Arc::new(self.tls().map_err(Closed::Fault)?)) } else { None };
+        let tls = if self.secure { Some(Arc::new(self.options.tls.client().map_err(Closed::Fault)?)) } else { None };
         let opened = Arc::new(AtomicBool::new(false));
         let dial = Dial {
             host: self.host.clone(),
@@ -195,41 +179,6 @@ impl Target {
         opened.store(true, Relaxed);
         Ok(connection)
     }
-
-    fn tls(&self) -> Result<rustls::ClientConfig, BusFault> {
-        let files = &self.options.tls;
-        let mut roots = rustls::RootCertStore::empty();
-        if let Some(path) = &files.ca {
-            for certificate in certificates(path)? {
-                roots.add(certificate).map_err(|_| unreadable(path, "a certificate in it can't be used"))?;
-            }
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|_| BusFault::Address("TLS can't be set up".to_owned()))?
-            .with_root_certificates(roots);
-        let (Some(certificate), Some(key_file)) = (&files.certificate, &files.key) else {
-            return Ok(config.with_no_client_auth());
-        };
-        let key = PrivateKeyDer::from_pem_file(key_file)
-            .map_err(|_| unreadable(key_file, "there is no private key in PEM"))?;
-        config
-            .with_client_auth_cert(certificates(certificate)?, key)
-            .map_err(|_| unreadable(key_file, "the key isn't that of the client certificate"))
-    }
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, BusFault> {
-    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match read {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(unreadable(path, "there is no certificate in PEM")),
-    }
-}
-
-fn unreadable(path: &Path, why: &str) -> BusFault {
-    BusFault::Address(format!("of the file {}: {why}", path.display()))
 }
 
 fn percent_decoded(text: &str) -> Option<String> {
