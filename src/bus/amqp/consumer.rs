@@ -217,7 +217,10 @@ async fn subscribe(link: Arc<Link>, queue: Arc<str>, prefetch: u16) -> Result<Su
         match cause(&error, Doing::Consuming(&queue)) {
             Cause::Fault(fault) => return Err(fault),
             Cause::Broken(why) => {
-                tracing::debug!(queue = &*queue, "the queue can't be consumed yet; it is tried again ({why})");
+                tracing::debug!(
+                    queue = &*queue,
+                    "the queue can't be consumed yet; it is tried again ({why})"
+                );
             }
         }
         backoff.pause().await;

@@ -237,9 +237,8 @@ mod tests {
         let value = [b"S\0\0\0\x02", &[0xFF, 0xFE][..]].concat();
         let bad = header(b"a\xFFb", &[short(b"n\xC3"), value.clone()].concat(), "é\u{10FFFF}".as_bytes());
         let good = header(b"a?b", &[short(b"n?"), value].concat(), "é\u{10FFFF}".as_bytes());
-        let deliver = |key: &[u8]| {
-            frame(1, &[&DELIVER[..], &short(b"c"), &[0; 9], &short(b"x"), &short(key)].concat())
-        };
+        let deliver =
+            |key: &[u8]| frame(1, &[&DELIVER[..], &short(b"c"), &[0; 9], &short(b"x"), &short(key)].concat());
         let body = frame(3, &[0xFF; 300]);
         let bad = [deliver(b"m.\x80"), bad, body.clone()].concat();
         let good = [deliver(b"m.?"), good, body].concat();

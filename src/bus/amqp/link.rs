@@ -122,12 +122,17 @@ impl Link {
                     if is_failing {
                         tracing::info!(connection = self.role, "connected to the broker again");
                     }
-                    return Ok(Arc::clone(slot.insert(Arc::new(Live::new(connection, self.role.to_owned())))));
+                    return Ok(Arc::clone(
+                        slot.insert(Arc::new(Live::new(connection, self.role.to_owned()))),
+                    ));
                 }
                 Err(Closed::Fault(fault)) => return Err(fault),
                 Err(Closed::Unreachable(why)) => {
                     if !is_failing {
-                        tracing::warn!(connection = self.role, "the broker can't be reached; it is tried again ({why})");
+                        tracing::warn!(
+                            connection = self.role,
+                            "the broker can't be reached; it is tried again ({why})"
+                        );
                     }
                     is_failing = true;
                     backoff.pause().await;

@@ -91,7 +91,8 @@ impl Target {
         if parsed.query().is_some() || parsed.fragment().is_some() {
             return Err(wrong("nothing may follow the virtual host"));
         }
-        let host = parsed.host_str().filter(|host| !host.is_empty()).ok_or_else(|| wrong("it has no host"))?;
+        let host =
+            parsed.host_str().filter(|host| !host.is_empty()).ok_or_else(|| wrong("it has no host"))?;
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let decoded = |text: &str| percent_decoded(text).ok_or_else(|| wrong("it isn't UTF-8"));
         let vhost = match parsed.path() {
@@ -114,7 +115,9 @@ impl Target {
             _ => {}
         }
         if secure && options.tls.ca.is_none() {
-            return Err(wrong("amqps:// takes the file of the authority that signed the broker's certificate"));
+            return Err(wrong(
+                "amqps:// takes the file of the authority that signed the broker's certificate",
+            ));
         }
         if options.tls.certificate.is_some() != options.tls.key.is_some() {
             return Err(wrong("a client certificate and its key go together"));
@@ -135,7 +138,11 @@ impl Target {
 
     /// Opens a connection. `role` is added to its name.
     pub(super) async fn open(&self, role: &str) -> Result<lapin::Connection, Closed> {
-        let tls = if self.secure { Some(Arc::new(self.options.tls.client().map_err(Closed::Fault)?)) } else { None };
+        let tls = if self.secure {
+            Some(Arc::new(self.options.tls.client().map_err(Closed::Fault)?))
+        } else {
+            None
+        };
         let opened = Arc::new(AtomicBool::new(false));
         let dial = Dial {
             host: self.host.clone(),
@@ -220,7 +227,10 @@ mod tests {
     #[test]
     fn a_url_says_where_and_who() {
         let target = target("amqp://province-sud:s%40cret@broker.nc/exchange").unwrap();
-        assert_eq!((target.host.as_str(), target.port, target.vhost.as_str()), ("broker.nc", 5672, "exchange"));
+        assert_eq!(
+            (target.host.as_str(), target.port, target.vhost.as_str()),
+            ("broker.nc", 5672, "exchange")
+        );
         assert_eq!((target.user.as_str(), target.password.as_str()), ("province-sud", "s@cret"));
         let target = self::target("amqp://hub@[::1]:7000").unwrap();
         assert_eq!((target.host.as_str(), target.port, target.vhost.as_str()), ("::1", 7000, "pirogue"));

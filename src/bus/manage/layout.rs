@@ -103,7 +103,12 @@ impl Layout {
             all.push(Change::Binding(DELIVERIES, queue_of(member), format!("{member}.#")));
         }
         let permissions = |user: &str, write: String, read: String| {
-            Change::Permissions(Permissions { user: user.to_owned(), configure: "^$".to_owned(), write, read })
+            Change::Permissions(Permissions {
+                user: user.to_owned(),
+                configure: "^$".to_owned(),
+                write,
+                read,
+            })
         };
         let exactly = |name: &str| format!("^{}$", name.replace('.', "\\."));
         self.user(HUB, &self.hub, &mut all);
@@ -238,7 +243,8 @@ mod tests {
 
     #[test]
     fn a_layout_is_what_the_wire_format_says() {
-        let members = ["province", "province-sud"].map(|name| (MemberName::parse(name).unwrap(), Access::Certificate));
+        let members =
+            ["province", "province-sud"].map(|name| (MemberName::parse(name).unwrap(), Access::Certificate));
         let layout = Layout {
             vhost: "pirogue".to_owned(),
             queue_bytes: 1 << 30,

@@ -51,7 +51,9 @@ pub enum ManageFault {
         reason: String,
     },
     /// It answered with what isn't an answer to that.
-    #[error("the management API answered something else when asked to {what}: is there RabbitMQ at this address?")]
+    #[error(
+        "the management API answered something else when asked to {what}: is there RabbitMQ at this address?"
+    )]
     Unexpected {
         /// What was asked for.
         what: String,
