@@ -19,7 +19,7 @@ trap '' HUP INT TERM
 setsid "$@" </dev/null &
 process=$!
 cat >/dev/null
-kill -KILL -- "-$process" 2>/dev/null
+kill -s KILL -- "-$process"
 wait
 [ -z "$REMOVE" ] || rm -rf -- "$REMOVE"
 "#;

@@ -30,7 +30,7 @@ impl Raw {
         let start_ok = [long(&[]), short(b"PLAIN"), long(login.as_bytes()), short(b"en_US")].concat();
         raw.method(0, 10, 11, &start_ok);
         raw.expect(10, 30);
-        raw.method(0, 10, 31, &[0, 0, 0, 2, 0, 0, 0, 0]);
+        raw.method(0, 10, 31, &[0, 8, 0, 2, 0, 0, 0, 0]);
         raw.method(0, 10, 40, &[short(vhost.as_bytes()), vec![0, 0]].concat());
         raw.expect(10, 41);
         raw.method(1, 20, 10, &[0]);
