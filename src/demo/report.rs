@@ -92,7 +92,7 @@ fn number(n: u64) -> Cell {
     let digits = n.to_string();
     let mut spaced = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             // A narrow space that doesn't break, as numbers are written in French.
             spaced.push('\u{202f}');
         }
@@ -299,8 +299,11 @@ mod tests {
         let mut missing = outcome();
         missing.quarantined.remove(0);
         assert!(!missing.is_good());
-        for spoil in [|o: &mut Outcome| o.tally.lost = 1, |o| o.tally.out_of_order = 1, |o| o.unverified = 1]
-        {
+        for spoil in [
+            |o: &mut Outcome| o.tally.lost = 1,
+            |o: &mut Outcome| o.tally.out_of_order = 1,
+            |o: &mut Outcome| o.unverified = 1,
+        ] {
             let mut spoiled = outcome();
             spoil(&mut spoiled);
             assert!(!spoiled.is_good());

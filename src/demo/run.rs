@@ -102,7 +102,7 @@ pub async fn run(options: &DemoOptions, interrupted: impl Future<Output = ()>) -
         () = &mut interrupted => None,
     };
     let Some(outcome) = outcome else {
-        running.stop().await?;
+        running.stop(options).await?;
         return Ok(true);
     };
     if options.json {
@@ -114,9 +114,7 @@ pub async fn run(options: &DemoOptions, interrupted: impl Future<Output = ()>) -
             report::line(&report::kept(&folder, &running.setup.received));
         }
     }
-    if options.once {
-        running.write_sent(&folder)?;
-    } else {
+    if !options.once {
         if !options.json {
             report::line(
                 "Une nouvelle personne et une nouvelle offre arrivent chaque seconde ; Ctrl-C arrête.\n\
@@ -125,7 +123,7 @@ pub async fn run(options: &DemoOptions, interrupted: impl Future<Output = ()>) -
         }
         running.trickle(interrupted).await?;
     }
-    running.stop().await?;
+    running.stop(options).await?;
     Ok(outcome.is_good())
 }
 
@@ -357,7 +355,11 @@ impl Running {
         }
     }
 
-    async fn stop(self) -> Result<(), DemoFault> {
+    /// Stops everything, and writes down what was served where it is kept.
+    async fn stop(self, options: &DemoOptions) -> Result<(), DemoFault> {
+        if let Some(data) = &options.data {
+            self.write_sent(data)?;
+        }
         let stopped = self.node.stop().await;
         self.server.shutdown().await;
         Ok(stopped?)

@@ -49,7 +49,7 @@ impl Run {
         let steps = self.steps.get() + 1;
         if self.stopped.get().is_none() {
             self.steps.set(steps);
-            if steps > MAX_STEPS || (steps % 1024 == 0 && self.begun.elapsed() > MAX_TIME) {
+            if steps > MAX_STEPS || (steps.is_multiple_of(1024) && self.begun.elapsed() > MAX_TIME) {
                 self.stopped
                     .set(Some("it didn't end: a loop or a recursion in it goes on for ever on this record"));
             } else if self.stack.abs_diff(stack_position()) > MAX_STACK {

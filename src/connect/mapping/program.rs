@@ -261,6 +261,7 @@ impl<'s> Rewrite<'s> {
         }
     }
 
+    #[expect(clippy::boxed_local, reason = "the parser's tree holds its parts in boxes")]
     fn boxed(&mut self, term: Box<Tree<'s>>) -> Box<Tree<'s>> {
         Box::new(self.term(*term))
     }

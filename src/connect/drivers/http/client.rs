@@ -333,7 +333,7 @@ fn jitter(retry: &Retry, attempt: u32) -> Duration {
         .min(retry.ceiling_seconds.saturating_mul(1000));
     // Without randomness the whole bound is waited for.
     let random = getrandom::u64().unwrap_or(u64::MAX);
-    Duration::from_millis((u128::from(random) * (u128::from(bound) + 1) >> 64) as u64)
+    Duration::from_millis(((u128::from(random) * (u128::from(bound) + 1)) >> 64) as u64)
 }
 
 #[cfg(test)]

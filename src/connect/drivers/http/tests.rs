@@ -22,6 +22,9 @@ struct Seen {
 
 type Reply = dyn Fn(usize, &Seen) -> Response + Send + Sync;
 
+/// What the server was asked, and how it answers.
+type Served = (Arc<Mutex<Vec<Seen>>>, Arc<Reply>);
+
 #[derive(Clone)]
 struct Server {
     address: String,
@@ -34,9 +37,7 @@ impl Server {
     async fn start(reply: impl Fn(usize, &Seen) -> Response + Send + Sync + 'static) -> Server {
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
         let reply: Arc<Reply> = Arc::new(reply);
-        let handler = |State((seen, reply)): State<(Arc<Mutex<Vec<Seen>>>, Arc<Reply>)>,
-                       RawQuery(query): RawQuery,
-                       headers: HeaderMap| async move {
+        let handler = |State((seen, reply)): State<Served>, RawQuery(query): RawQuery, headers: HeaderMap| async move {
             let request = Seen { query: query.unwrap_or_default(), headers };
             let before = {
                 let mut seen = seen.lock().unwrap();
