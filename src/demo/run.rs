@@ -95,11 +95,22 @@ pub async fn run(options: &DemoOptions, interrupted: impl Future<Output = ()>) -
     };
     std::fs::create_dir_all(&folder)?;
     let folder = folder.canonicalize()?;
-    let running = start(options, &folder).await?;
     tokio::pin!(interrupted);
+    let mut told = false;
+    let starting = start(options, &folder);
+    tokio::pin!(starting);
+    // What has begun to start is started before it is stopped: half of it would
+    // still write into a folder that is being removed.
+    let running = loop {
+        tokio::select! {
+            running = &mut starting => break running?,
+            () = &mut interrupted, if !told => told = true,
+        }
+    };
     let outcome = tokio::select! {
-        outcome = load(options, &running) => Some(outcome?),
-        () = &mut interrupted => None,
+        outcome = load(options, &running), if !told => Some(outcome?),
+        () = &mut interrupted, if !told => None,
+        else => None,
     };
     let Some(outcome) = outcome else {
         running.stop(options).await?;
@@ -117,8 +128,8 @@ pub async fn run(options: &DemoOptions, interrupted: impl Future<Output = ()>) -
     if !options.once {
         if !options.json {
             report::line(
-                "Une nouvelle personne et une nouvelle offre arrivent chaque seconde ; Ctrl-C arrête.\n\
-                 A new person and a new offer arrive every second; Ctrl-C stops.",
+                "Une personne et une offre de plus chaque seconde, lues toutes les cinq secondes ; Ctrl-C arrête.\n\
+                 One more person and one more offer every second, read every five seconds; Ctrl-C stops.",
             );
         }
         running.trickle(interrupted).await?;
@@ -138,7 +149,7 @@ async fn start(options: &DemoOptions, folder: &Path) -> Result<Running, DemoFaul
     };
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.boost_port));
     let server = BoostServer::start(address, config).await?;
-    let setup = setup::prepare(folder, server.url())?;
+    let setup = setup::prepare(folder, server.url(), !options.once)?;
     let name = MemberName::parse(PROVIDER).map_err(|_| SetupFault::Name)?;
     let signer = crate::connect::signer(&setup.provider, name)?;
     let members = [setup.provider.clone(), setup.recipient.clone()];
