@@ -11,7 +11,7 @@ use crate::connect::manifest::{Connector, ConnectorFault, SourceStream};
 use crate::connect::{Connect, ConnectFault, Signer};
 use crate::event::{MemberName, Message};
 use crate::fault::Reason;
-use crate::hub::operator::{Answer, Handler, Request};
+use crate::hub::operator::{Answer, Handler, RecipientStatus, Request};
 use crate::metrics::Stage;
 use crate::ops::node::{Node, NodeFault};
 use crate::schema::{EventSchema, Registry};
@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 const GLANCE: Duration = Duration::from_millis(10);
 /// How long nothing may move before the demo gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The file of the jobseekers that were served, a line each.
+const SENT: &str = "sent.jsonl";
 
 /// Why the demo can't go on.
 #[derive(Debug, thiserror::Error)]
@@ -140,10 +142,13 @@ pub async fn run(options: &DemoOptions, interrupted: impl Future<Output = ()>) -
 
 async fn start(options: &DemoOptions, folder: &Path) -> Result<Running, DemoFault> {
     let half = usize::try_from(options.events / 2).unwrap_or(usize::MAX);
+    let jobseekers = half.saturating_add(usize::from(options.events % 2 == 1));
+    // What an earlier demo on this folder served is served again.
+    let more = served_before(folder)?.saturating_sub(jobseekers);
     let config = BoostConfig {
         seed: options.seed,
-        jobseekers: half.saturating_add(usize::from(options.events % 2 == 1)),
-        offers: half,
+        jobseekers: jobseekers.saturating_add(more),
+        offers: half.saturating_add(more),
         api_key: API_KEY.to_owned(),
         ..BoostConfig::default()
     };
@@ -156,6 +161,16 @@ async fn start(options: &DemoOptions, folder: &Path) -> Result<Running, DemoFaul
     let node = Node::start(&setup.hub, &members).await?;
     let connector = Connector::embedded("boost")?;
     Ok(Running { setup, server, node, connector, registry: Registry::embedded()?, signer })
+}
+
+/// How many jobseekers an earlier demo on this folder served.
+fn served_before(folder: &Path) -> Result<usize, std::io::Error> {
+    use std::io::BufRead;
+    match std::fs::File::open(folder.join(SENT)) {
+        Ok(file) => Ok(std::io::BufReader::new(file).lines().count()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
+    }
 }
 
 /// Waits until all is loaded and handled, and takes stock.
@@ -179,7 +194,7 @@ async fn load(options: &DemoOptions, running: &Running) -> Result<Outcome, DemoF
         running.check().await?;
         let handled = running.recipient()?.counts().handled.get();
         bar.set_position(handled.min(options.events));
-        match running.all_handled(options.events)? {
+        match running.all_handled()? {
             None => {
                 watch.look(handled, options.events, handled + running.provider()?.counts().pulled.get())?
             }
@@ -269,23 +284,41 @@ impl Running {
         Ok(faults::publish(&bus, messages).await?)
     }
 
+    /// How many records the server holds.
+    fn served(&self) -> u64 {
+        Table::ALL.iter().map(|table| self.server.rows(*table) as u64).sum()
+    }
+
     /// When the last was handled, if all was: everything that the server holds
     /// is published, decided and handled, and each bad message is refused.
-    fn all_handled(&self, events: u64) -> Result<Option<Instant>, DemoFault> {
-        let hub = self.node.hub();
-        if self.provider()?.published()? < events {
+    fn all_handled(&self) -> Result<Option<Instant>, DemoFault> {
+        let served = self.served();
+        // What was published counts repeats too, and is had for less.
+        if self.provider()?.published()? < served || self.node.hub().recorded_of_members()? < served {
             return Ok(None);
         }
-        let status = hub.status()?;
+        // A glance isn't of one moment: a batch can go on to a stage that was
+        // looked at while it was still in the one before. Each glance that finds
+        // every stage empty makes sure of one more of the three: taken in, decided
+        // and published, handled.
+        for _ in 0..3 {
+            if !self.nothing_waits()? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Instant::now()))
+    }
+
+    /// Whether no stage has anything left, as far as one glance tells.
+    fn nothing_waits(&self) -> Result<bool, DemoFault> {
+        let status = self.node.hub().status()?;
         let refused: u64 = status.quarantined.iter().map(|(_, count)| count).sum();
-        let recipients = &status.recipients;
-        let done = refused >= Reason::ALL.len() as u64
-            && hub.duplicates()? > 0
+        let idle =
+            |r: &RecipientStatus| r.undecided == 0 && r.queue_messages == 0 && r.sequence == r.confirmed;
+        Ok(refused >= Reason::ALL.len() as u64
+            && self.node.hub().duplicates()? > 0
             && status.inbox_waiting == 0
-            && recipients
-                .iter()
-                .all(|r| r.undecided == 0 && r.queue_messages == 0 && r.sequence == r.confirmed);
-        Ok(done.then(Instant::now))
+            && status.recipients.iter().all(idle))
     }
 
     fn take_stock(&self, ended: Instant) -> Result<Outcome, DemoFault> {
@@ -347,7 +380,7 @@ impl Running {
     /// What the server served, for whoever verifies what was received.
     fn write_sent(&self, folder: &Path) -> Result<(), DemoFault> {
         use std::io::Write;
-        let mut file = std::io::BufWriter::new(std::fs::File::create(folder.join("sent.jsonl"))?);
+        let mut file = std::io::BufWriter::new(std::fs::File::create(folder.join(SENT))?);
         for row in 0..self.server.rows(Table::Jobseekers) {
             writeln!(file, "{}", self.server.jobseeker(row))?;
         }
