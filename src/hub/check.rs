@@ -7,10 +7,10 @@ use crate::bus::Delivery;
 use crate::event::{Attributes, Context, Envelope, Message, Origin};
 use crate::fault::{Reason, Refusal};
 use crate::hub::world::World;
+use crate::journal;
 use crate::keys::DetachedJws;
 use crate::members::Standing;
 use crate::schema::{DataFaultKind, EventSchema};
-use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -243,7 +243,7 @@ impl Verified {
             Ok(()) => {
                 let body = &self.received.message.body;
                 let digest = self.envelope.attributes.digest(body);
-                let fingerprint = fingerprint(&self.envelope.signature, body);
+                let fingerprint = journal::fingerprint(&self.envelope.signature, body);
                 Ok(Decoded {
                     digest,
                     fingerprint,
@@ -303,9 +303,4 @@ impl Refused {
             ),
         }
     }
-}
-
-/// `SHA-256(signature || 0x00 || body)` (WIRE.md section 6).
-pub(super) fn fingerprint(signature: &str, body: &[u8]) -> [u8; 32] {
-    Sha256::new().chain_update(signature).chain_update([0]).chain_update(body).finalize().into()
 }
