@@ -299,8 +299,9 @@ mod tests {
         let mut missing = outcome();
         missing.quarantined.remove(0);
         assert!(!missing.is_good());
-        for spoil in [|o: &mut Outcome| o.tally.lost = 1, |o| o.tally.out_of_order = 1, |o| o.unverified = 1]
-        {
+        let spoils: [fn(&mut Outcome); 3] =
+            [|o| o.tally.lost = 1, |o| o.tally.out_of_order = 1, |o| o.unverified = 1];
+        for spoil in spoils {
             let mut spoiled = outcome();
             spoil(&mut spoiled);
             assert!(!spoiled.is_good());
