@@ -25,7 +25,10 @@ impl HubCommand {
     pub(super) fn run(self, verbose: u8) -> anyhow::Result<()> {
         let config = HubConfig::load(&self.config)?;
         logging::start(&config.log, verbose);
-        let members = config.connect.iter().map(|path| ConnectConfig::load_beside_hub(path));
+        // Whole paths, so that a fault names ../province-sud/… by its real place. What
+        // isn't there is told by the loading.
+        let whole = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
+        let members = config.connect.iter().map(|path| ConnectConfig::load_beside_hub(&whole(path)));
         let members = members.collect::<Result<Vec<_>, _>>()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(async {
