@@ -8,8 +8,8 @@ use std::path::PathBuf;
 /// Run a hub: take events in, and deliver what the agreements grant.
 ///
 /// Reads its configuration, opens its store, and works until it is told to
-/// stop: by Ctrl-C, SIGTERM, or the operator. Members, agreements and schemas
-/// are read again on `pirogue reload`, without a restart.
+/// stop, by Ctrl-C or SIGTERM. Members, agreements and schemas are read again
+/// on `pirogue reload`, without a restart.
 ///
 /// Every key of the configuration is explained by `pirogue config defaults hub`.
 #[derive(Debug, clap::Args)]
@@ -38,7 +38,7 @@ impl HubCommand {
                 hub = config.name,
                 members = node.members().len(),
                 http = node.address().map(tracing::field::display),
-                "the hub runs; stop it with Ctrl-C, SIGTERM or the operator's command"
+                "the hub runs; stop it with Ctrl-C or SIGTERM"
             );
             let ended = tokio::select! {
                 ended = node.wait() => ended,
