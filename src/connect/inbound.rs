@@ -155,7 +155,15 @@ impl Inbox {
     ) -> Result<bool, ConnectFault> {
         let Some(last) = deliveries.last().map(|d| d.tag) else { return Ok(true) };
         self.counts.received.add(deliveries.len() as u64);
-        self.counts.redelivered.add(deliveries.iter().filter(|d| d.redelivered).count() as u64);
+        let redelivered = deliveries.iter().filter(|d| d.redelivered).count();
+        self.counts.redelivered.add(redelivered as u64);
+        if redelivered > 0 {
+            tracing::debug!(
+                member = %self.member,
+                redelivered,
+                "messages came again whose acknowledgement wasn't written down"
+            );
+        }
         let checker = Arc::clone(&self.recipient);
         let checked = crunch(deliveries, move |share: Vec<Delivery>| {
             share.into_iter().map(|d| (d.tag, checker.check(d.message))).collect()

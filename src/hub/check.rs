@@ -32,6 +32,7 @@ pub struct Rules {
 pub struct Received {
     routing_key: String,
     message: Message,
+    redelivered: bool,
 }
 
 /// A message that was refused, unchanged, and why.
@@ -68,7 +69,13 @@ pub struct Decoded {
 impl Received {
     /// The message that `delivery` brought.
     pub fn new(delivery: Delivery) -> Received {
-        Received { routing_key: delivery.routing_key, message: delivery.message }
+        let Delivery { routing_key, message, redelivered, .. } = delivery;
+        Received { routing_key, message, redelivered }
+    }
+
+    /// Whether the bus may have brought it before.
+    pub(super) fn redelivered(&self) -> bool {
+        self.redelivered
     }
 
     /// The message, unchanged.

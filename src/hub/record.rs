@@ -204,6 +204,13 @@ impl Draft {
             }
         }
         drop(ids);
+        let mut new = Vec::with_capacity(refused.len());
+        for refusal in refused {
+            if !quarantine::is_repeat(shared, &refusal)? {
+                new.push(refusal);
+            }
+        }
+        let refused = new;
         tally.refused = refused.len();
         for refusal in &refused {
             builder.notice(world, refusal)?;

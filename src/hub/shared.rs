@@ -28,6 +28,8 @@ pub(crate) struct Secrets {
     pub own_ids: seal::Secret32,
     /// Of which the journal's salts are made for what isn't an event.
     pub journal: seal::Secret32,
+    /// Under which refused messages are known again.
+    pub refused: seal::Secret32,
 }
 
 /// What all parts of a running hub share.
@@ -80,7 +82,11 @@ impl Shared {
             name,
             kek,
             quarantine_kek: master.kek("quarantine"),
-            secrets: Secrets { own_ids: master.derive("own ids"), journal: master.derive("journal") },
+            secrets: Secrets {
+                own_ids: master.derive("own ids"),
+                journal: master.derive("journal"),
+                refused: master.derive("refused"),
+            },
             pairwise: Pairwise::new(*master.derive("pairwise").expose()),
             delivery,
             own_keys,
