@@ -1,0 +1,561 @@
+//! A hub in a folder of its own, and members who publish and receive by hand,
+//! as any program that follows WIRE.md would.
+
+use bytes::Bytes;
+use pirogue::admin::prepare::{self, MemberKeys};
+use pirogue::agreements::sign_text;
+use pirogue::bus::{BatchLimits, Confirm, Consumer, Delivery, EVENTS};
+use pirogue::config::HubConfig;
+use pirogue::connect::recipient::{Accepted, Recipient};
+use pirogue::event::{Attributes, Envelope, MemberName, Message};
+use pirogue::hub::operator::{Answer, Handler, ReloadReport, Request, StatusReport, TraceReport};
+use pirogue::hub::{Hub, REJECTED, SCHEMA_PUBLISHED};
+use pirogue::keys::{Jwk, Jwks, KeyUse, PrivateKey};
+use pirogue::members::Directory;
+use pirogue::ops::node::Node;
+use pirogue::schema::Registry;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+/// The hub's name.
+pub const NAME: &str = "nouvelle-caledonie";
+pub const JOBSEEKER: &str = "nc.employment.jobseeker.registered";
+pub const OFFER: &str = "nc.employment.offer.published";
+/// The one who publishes in most tests, and the one who receives.
+pub const SUD: &str = "province-sud";
+pub const GOUV: &str = "gouvernement";
+
+/// How long anything may take. Only a test that fails waits for so long.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often a condition is looked at.
+const GLANCE: Duration = Duration::from_millis(2);
+
+static REGISTRY: LazyLock<Registry> = LazyLock::new(|| Registry::embedded().unwrap());
+
+/// Everything that any hub of this process logs, at every level.
+static LOGS: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+struct Log;
+
+impl std::io::Write for Log {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        LOGS.lock().unwrap().extend_from_slice(line);
+        Ok(line.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Whether `text` was logged, by whichever test.
+pub fn was_logged(text: &str) -> bool {
+    contains(&LOGS.lock().unwrap(), text.as_bytes())
+}
+
+/// Whether `needle` is somewhere in `bytes`.
+pub fn contains(bytes: &[u8], needle: &[u8]) -> bool {
+    bytes.windows(needle.len()).any(|window| window == needle)
+}
+
+pub fn name(member: &str) -> MemberName {
+    MemberName::parse(member).unwrap()
+}
+
+/// The body of an event, in single-object encoding.
+pub fn body(event_type: &str, record: &Value) -> Bytes {
+    REGISTRY.get(event_type, 1).unwrap().encode_json(record).unwrap().into()
+}
+
+/// What a body of one of the registered schemas says.
+pub fn read(event_type: &str, body: &[u8]) -> Value {
+    REGISTRY.get(event_type, 1).unwrap().decode(body).unwrap().to_json()
+}
+
+/// A jobseeker's record.
+pub fn jobseeker(family_name: &str) -> Value {
+    json!({
+        "person": {
+            "given_names": ["Marie-Josèphe", "Kaoline"],
+            "family_name": family_name,
+            "birthdate": "1987-03-14",
+            "birthplace": "98818",
+        },
+        "contact": {"email": "contact@exemple.nc", "phone": "+687451234", "address": {"commune": "98817"}},
+        "status": "active",
+        "registered_on": "2026-03-02",
+    })
+}
+
+/// An offer's record.
+pub fn offer(title: &str) -> Value {
+    json!({"status": "open", "title": title, "positions": 2, "commune": "98818"})
+}
+
+/// An event that isn't signed yet.
+#[derive(Clone)]
+pub struct Draft {
+    pub attributes: Attributes,
+    pub body: Bytes,
+    pub audience: String,
+}
+
+/// A message and how it is published.
+#[derive(Clone)]
+pub struct Sent {
+    /// The user of the connection.
+    pub user: String,
+    pub routing_key: String,
+    pub message: Message,
+}
+
+impl Draft {
+    /// An event of `member`'s system `boost`.
+    pub fn new(member: &str, event_type: &str, id: &str, subject: &str, record: &Value) -> Draft {
+        let mut attributes = Attributes::default();
+        for (name, value) in [
+            ("specversion", "1.0"),
+            ("id", id),
+            ("source", &format!("/{member}/boost")),
+            ("type", event_type),
+            ("subject", subject),
+            ("time", "2026-03-14T08:12:45Z"),
+            ("datacontenttype", "application/avro"),
+            ("dataschema", &format!("urn:pirogue:schema:{event_type}:1")),
+        ] {
+            attributes.set(name, value);
+        }
+        Draft { attributes, body: body(event_type, record), audience: NAME.to_owned() }
+    }
+
+    pub fn with(mut self, attribute: &str, value: &str) -> Draft {
+        self.attributes.set(attribute, value);
+        self
+    }
+
+    /// The message, signed by `key` and sent by the member of its source.
+    pub fn signed(&self, key: &PrivateKey) -> Sent {
+        let signature = key.sign_event(&self.audience, &self.attributes, &self.body);
+        self.carrying(signature)
+    }
+
+    /// The message with this signature.
+    pub fn carrying(&self, signature: String) -> Sent {
+        let user = self.attributes.get("source").unwrap().split('/').nth(1).unwrap().to_owned();
+        let routing_key = format!("{user}.{}", self.attributes.get("type").unwrap_or_default());
+        let envelope = Envelope { attributes: self.attributes.clone(), signature, origin_signature: None };
+        Sent { message: envelope.message(&user, self.body.clone()), routing_key, user }
+    }
+}
+
+/// A message that a recipient took and checked.
+pub struct Got {
+    pub routing_key: String,
+    pub redelivered: bool,
+    pub accepted: Accepted,
+}
+
+impl Got {
+    pub fn attribute(&self, name: &str) -> &str {
+        self.accepted.attributes.get(name).unwrap_or_else(|| panic!("the attribute {name} is missing"))
+    }
+
+    pub fn event_type(&self) -> &str {
+        self.attribute("type")
+    }
+
+    pub fn sequence(&self) -> u64 {
+        self.accepted.delivery.sequence
+    }
+
+    pub fn body(&self) -> &[u8] {
+        &self.accepted.message.body
+    }
+
+    pub fn is_schema(&self) -> bool {
+        self.event_type() == SCHEMA_PUBLISHED
+    }
+
+    /// The notice of a refusal that this is.
+    pub fn notice(&self) -> Value {
+        assert_eq!(self.event_type(), REJECTED);
+        read(REJECTED, self.body())
+    }
+}
+
+/// The ids of the members' events among `got`, in their order.
+pub fn ids(got: &[Got]) -> Vec<&str> {
+    got.iter().filter(|one| one.accepted.delivery.agreement.is_some()).map(|one| one.attribute("id")).collect()
+}
+
+/// The text of an agreement.
+pub struct Terms<'a> {
+    pub id: &'a str,
+    pub version: u32,
+    pub provider: &'a str,
+    pub recipient: &'a str,
+    /// The type, the fields, how the subject is translated.
+    pub grants: &'a [(&'a str, &'a [&'a str], &'a str)],
+}
+
+impl Terms<'_> {
+    pub fn text(&self) -> String {
+        let mut text = format!(
+            "id = \"{}\"\nversion = {}\ntitle = \"Essai\"\nprovider = \"{}\"\nrecipient = \"{}\"\n\
+             purpose = \"Essai\"\nlegal_basis = \"public-interest\"\nretention_months = 12\n\
+             valid_from = 2026-01-01\nvalid_until = 2099-12-31\n",
+            self.id, self.version, self.provider, self.recipient
+        );
+        for (event_type, fields, subject) in self.grants {
+            text.push_str(&format!(
+                "\n[[grant]]\ntype = \"{event_type}\"\nversions = [1]\nfields = {fields:?}\nsubject = \"{subject}\"\n"
+            ));
+        }
+        text
+    }
+}
+
+struct Running {
+    // Dropped first: they hold the store.
+    consumers: HashMap<String, Box<dyn Consumer>>,
+    node: Node,
+    runtime: Runtime,
+}
+
+/// A hub and its members.
+pub struct Exchange {
+    running: Option<Running>,
+    pub config: HubConfig,
+    members: BTreeMap<String, MemberKeys>,
+    // Dropped last: what runs in it ends before.
+    folder: TempDir,
+}
+
+impl Exchange {
+    /// Prepares a hub with `members`; it doesn't run yet.
+    pub fn prepare(members: &[&str]) -> Exchange {
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        ONCE.call_once(|| {
+            let all = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false);
+            tracing::subscriber::set_global_default(all.with_writer(|| Log).finish()).unwrap();
+        });
+        let folder = tempfile::tempdir().unwrap();
+        prepare::hub(folder.path()).unwrap();
+        let toml = folder.path().join("hub.toml");
+        let text = format!("name = \"{NAME}\"\n[store]\nlow_water_mib = 1\n[http]\nenabled = false\n");
+        std::fs::write(&toml, text).unwrap();
+        let config = HubConfig::load(&toml).unwrap();
+        let mut exchange = Exchange { running: None, config, members: BTreeMap::new(), folder };
+        for member in members {
+            exchange.join(member);
+        }
+        exchange
+    }
+
+    /// Two members, and an agreement that hands everything over unchanged.
+    pub fn simple() -> Exchange {
+        let mut exchange = Exchange::prepare(&[SUD, GOUV]);
+        exchange.agree(&whole("tout", SUD, GOUV));
+        exchange.start();
+        exchange
+    }
+
+    /// Adds a member.
+    pub fn join(&mut self, member: &str) {
+        let keys = prepare::member(&self.folder.path().join("of").join(member)).unwrap();
+        self.members.insert(member.to_owned(), keys);
+        self.publish_keys(member, &[]);
+    }
+
+    /// Writes down the keys of `member`: its two, and `others`.
+    pub fn publish_keys(&self, member: &str, others: &[Jwk]) {
+        let mut keys = self.keys(member).public(&name(member));
+        keys.keys.extend(others.iter().cloned());
+        let path = self.config.members.join(format!("{member}.jwks.json"));
+        prepare::write(&path, &keys.to_json()).unwrap();
+    }
+
+    pub fn keys(&self, member: &str) -> &MemberKeys {
+        &self.members[member]
+    }
+
+    /// The key with which `member` signs its events.
+    pub fn key(&self, member: &str) -> &PrivateKey {
+        &self.keys(member).event
+    }
+
+    /// Writes the agreement, signed by both parties.
+    pub fn agree(&self, terms: &Terms) {
+        self.agree_signed(terms, &[terms.provider, terms.recipient]);
+    }
+
+    /// Writes the agreement, signed by `signers` only.
+    pub fn agree_signed(&self, terms: &Terms, signers: &[&str]) {
+        self.write_note(&format!("{}-{}", terms.id, terms.version), &self.sign(&terms.text(), signers));
+    }
+
+    /// The text as a note of `signers`.
+    pub fn sign(&self, text: &str, signers: &[&str]) -> String {
+        let names: Vec<_> = signers.iter().map(|signer| name(signer)).collect();
+        let signers: Vec<_> =
+            names.iter().map(|name| (name, &self.members[name.as_str()].agreement)).collect();
+        sign_text(text, &signers).unwrap()
+    }
+
+    pub fn write_note(&self, file: &str, note: &str) {
+        prepare::write(&self.config.agreements.join(format!("{file}.note")), note).unwrap();
+    }
+
+    /// Writes the note by which `member` ends the agreement `id`.
+    pub fn revoke(&self, id: &str, member: &str) {
+        self.write_note(&format!("{id}.revoked"), &self.sign(&format!("revoke = \"{id}\"\n"), &[member]));
+    }
+
+    // ---- running --------------------------------------------------------------
+
+    pub fn start(&mut self) {
+        assert!(self.running.is_none());
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let node = runtime.block_on(Node::start(&self.config, &[])).unwrap();
+        self.running = Some(Running { consumers: HashMap::new(), node, runtime });
+    }
+
+    /// Stops in good order.
+    pub fn stop(&mut self) {
+        let Running { consumers, node, runtime } = self.running.take().unwrap();
+        drop(consumers);
+        runtime.block_on(node.stop()).unwrap();
+    }
+
+    /// Ends every task where it is, and gives no part the time to tidy up.
+    pub fn crash(&mut self) {
+        let Running { consumers, node, runtime } = self.running.take().unwrap();
+        // The hub's tasks go with their runtime; only then its handle.
+        drop(runtime);
+        drop((consumers, node));
+    }
+
+    fn running(&self) -> &Running {
+        self.running.as_ref().expect("the hub runs")
+    }
+
+    pub fn hub(&self) -> &Hub {
+        self.running().node.hub()
+    }
+
+    pub fn node(&self) -> &Node {
+        &self.running().node
+    }
+
+    /// The hub's data folder.
+    pub fn data(&self) -> &Path {
+        &self.config.data
+    }
+
+    pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.running().runtime.block_on(future)
+    }
+
+    pub fn status(&self) -> StatusReport {
+        self.hub().status().unwrap()
+    }
+
+    pub fn trace(&self, source: &str, id: &str) -> TraceReport {
+        let request = Request::Trace { source: source.to_owned(), id: id.to_owned() };
+        match self.block_on(self.hub().handle(request)) {
+            Answer::Trace(report) => report,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Reads members and agreements again, as `pirogue reload` does.
+    pub fn reload(&self) -> ReloadReport {
+        match self.block_on(self.hub().handle(Request::Reload)) {
+            Answer::Reloaded(report) => report,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Waits until `condition` holds of the hub's status.
+    pub fn wait(&self, what: &str, condition: impl Fn(&StatusReport) -> bool) -> StatusReport {
+        let deadline = Instant::now() + PATIENCE;
+        self.block_on(async {
+            loop {
+                let status = self.status();
+                if condition(&status) {
+                    return status;
+                }
+                if Instant::now() > deadline {
+                    let ended = tokio::time::timeout(GLANCE, self.hub().wait()).await;
+                    panic!("waited in vain until {what}: {status:?}; the hub: {ended:?}");
+                }
+                tokio::time::sleep(GLANCE).await;
+            }
+        })
+    }
+
+    /// Waits until everything that was published is recorded, or refused, and
+    /// decided for everyone.
+    pub fn decided(&self) -> StatusReport {
+        self.wait("all is decided", |status| {
+            status.inbox_waiting == 0 && status.recipients.iter().all(|r| r.undecided == 0)
+        })
+    }
+
+    /// Waits until all that was decided is confirmed as well.
+    pub fn settled(&self) -> StatusReport {
+        self.decided();
+        self.wait("all is confirmed", |status| status.recipients.iter().all(|r| r.confirmed == r.sequence))
+    }
+
+    /// The number of the last message decided for `member`.
+    pub fn sequence(&self, member: &str) -> u64 {
+        sequence_in(&self.status(), member)
+    }
+
+    // ---- publishing and receiving -----------------------------------------------
+
+    /// Publishes in order, again where the bus says "later", until all is taken.
+    pub fn publish(&self, sent: impl IntoIterator<Item = Sent>) {
+        let mut runs: Vec<(String, Vec<(String, Message)>)> = Vec::new();
+        for Sent { user, routing_key, message } in sent {
+            match runs.last_mut() {
+                Some((last, batch)) if *last == user => batch.push((routing_key, message)),
+                _ => runs.push((user, vec![(routing_key, message)])),
+            }
+        }
+        let deadline = Instant::now() + PATIENCE;
+        self.block_on(async {
+            for (user, mut batch) in runs {
+                let bus = self.node().broker().connect(&user);
+                while !batch.is_empty() {
+                    assert!(Instant::now() < deadline, "the inbox takes no more");
+                    let confirms = bus.publish(EVENTS, batch.clone()).await.unwrap();
+                    let taken = confirms.iter().take_while(|c| matches!(c, Confirm::Accepted)).count();
+                    batch.drain(..taken);
+                    if !batch.is_empty() {
+                        tokio::time::sleep(GLANCE).await;
+                    }
+                }
+            }
+        });
+    }
+
+    /// The next `count` messages of `member`'s queue, raw and unacknowledged.
+    pub fn receive(&mut self, member: &str, count: usize) -> Vec<Delivery> {
+        let Running { consumers, node, runtime } = self.running.as_mut().expect("the hub runs");
+        runtime.block_on(async {
+            let deadline = tokio::time::Instant::now() + PATIENCE;
+            if !consumers.contains_key(member) {
+                let bus = node.broker().connect(member);
+                let consumer = bus.consume(&format!("pirogue.to.{member}"), 0).await.unwrap();
+                consumers.insert(member.to_owned(), consumer);
+            }
+            let consumer = consumers.get_mut(member).unwrap();
+            let mut all: Vec<Delivery> = Vec::new();
+            while all.len() < count {
+                let limits =
+                    BatchLimits { messages: count - all.len(), bytes: usize::MAX, linger: Duration::ZERO };
+                match tokio::time::timeout_at(deadline, consumer.next(&limits)).await {
+                    Ok(more) => all.extend(more.unwrap()),
+                    Err(_) => {
+                        let ended = tokio::time::timeout(GLANCE, node.hub().wait()).await;
+                        let got = all.len();
+                        panic!("{member} got {got} of {count} messages; the hub: {ended:?}")
+                    }
+                }
+            }
+            all
+        })
+    }
+
+    /// Acknowledges up to and including `tag`.
+    pub fn ack(&mut self, member: &str, tag: u64) {
+        let Running { consumers, runtime, .. } = self.running.as_mut().expect("the hub runs");
+        runtime.block_on(consumers.get_mut(member).unwrap().ack(tag)).unwrap();
+    }
+
+    /// Stops consuming: what isn't acknowledged goes back.
+    pub fn hang_up(&mut self, member: &str) {
+        self.running.as_mut().expect("the hub runs").consumers.remove(member);
+    }
+
+    /// The next `count` messages of `member`'s queue, acknowledged, and each
+    /// checked as WIRE.md section 3 tells a recipient to.
+    pub fn take(&mut self, member: &str, count: usize) -> Vec<Got> {
+        let deliveries = self.receive(member, count);
+        if let Some(last) = deliveries.last() {
+            self.ack(member, last.tag);
+        }
+        self.check(member, deliveries)
+    }
+
+    /// Checks messages as WIRE.md section 3 tells a recipient to.
+    pub fn check(&self, member: &str, deliveries: Vec<Delivery>) -> Vec<Got> {
+        let hub = std::fs::read_to_string(self.folder.path().join("hub.jwks.json")).unwrap();
+        let directory = Directory::load(&self.config.members).unwrap();
+        let recipient = Recipient::new(name(member), Jwks::parse(&hub).unwrap(), directory);
+        let check = |delivery: Delivery| Got {
+            accepted: recipient.check(delivery.message).unwrap_or_else(|e| panic!("unverified: {}", e.why)),
+            routing_key: delivery.routing_key,
+            redelivered: delivery.redelivered,
+        };
+        deliveries.into_iter().map(check).collect()
+    }
+
+    /// Takes all that was decided for `member` since `after`, its last number.
+    pub fn take_all(&mut self, member: &str, after: u64) -> Vec<Got> {
+        let until = sequence_in(&self.decided(), member);
+        let got = self.take(member, (until - after) as usize);
+        assert!(got.iter().map(Got::sequence).eq(after + 1..=until), "the numbers have a gap");
+        got
+    }
+}
+
+/// An agreement that hands jobseekers and offers over unchanged.
+pub fn whole<'a>(id: &'a str, provider: &'a str, recipient: &'a str) -> Terms<'a> {
+    let grants: &[(&str, &[&str], &str)] =
+        &[(JOBSEEKER, &["*"], "publisher"), (OFFER, &["*"], "publisher")];
+    Terms { id, version: 1, provider, recipient, grants }
+}
+
+pub fn sequence_in(status: &StatusReport, member: &str) -> u64 {
+    let found = status.recipients.iter().find(|r| r.recipient == member);
+    found.unwrap_or_else(|| panic!("{member} has no release")).sequence
+}
+
+/// A key of `member` for events, with its times in seconds from now.
+pub fn event_key(
+    member: &str,
+    not_before: Option<i64>,
+    expires: Option<i64>,
+    revoked: Option<i64>,
+) -> (PrivateKey, Jwk) {
+    let key = PrivateKey::generate().unwrap();
+    let now = jiff::Timestamp::now().as_second();
+    let mut jwk = Jwk::new(key.public().clone(), KeyUse::Event, Some(member.to_owned()));
+    jwk.not_before = not_before.map(|s| now + s);
+    jwk.expires = expires.map(|s| now + s);
+    jwk.revoked = revoked.map(|s| now + s);
+    (key, jwk)
+}
+
+/// Every file below `folder`, with its content.
+pub fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            all.extend(files(&entry.path()));
+        } else if kind.is_file() {
+            all.push((entry.path(), std::fs::read(entry.path()).unwrap()));
+        }
+    }
+    all
+}
