@@ -10,10 +10,12 @@ use pirogue::connect::recipient::{Accepted, Recipient};
 use pirogue::event::{Attributes, Envelope, MemberName, Message};
 use pirogue::hub::operator::{Answer, Handler, ReloadReport, Request, StatusReport, TraceReport};
 use pirogue::hub::{Hub, REJECTED, SCHEMA_PUBLISHED};
+use pirogue::journal::{self, Entry};
 use pirogue::keys::{Jwk, Jwks, KeyUse, PrivateKey};
 use pirogue::members::Directory;
 use pirogue::ops::node::Node;
 use pirogue::schema::Registry;
+use pirogue::store::{Store, StoreOptions};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -189,7 +191,10 @@ impl Got {
 
 /// The ids of the members' events among `got`, in their order.
 pub fn ids(got: &[Got]) -> Vec<&str> {
-    got.iter().filter(|one| one.accepted.delivery.agreement.is_some()).map(|one| one.attribute("id")).collect()
+    got.iter()
+        .filter(|one| one.accepted.delivery.agreement.is_some())
+        .map(|one| one.attribute("id"))
+        .collect()
 }
 
 /// The text of an agreement.
@@ -402,15 +407,22 @@ impl Exchange {
     /// Waits until everything that was published is recorded, or refused, and
     /// decided for everyone.
     pub fn decided(&self) -> StatusReport {
-        self.wait("all is decided", |status| {
-            status.inbox_waiting == 0 && status.recipients.iter().all(|r| r.undecided == 0)
-        })
+        // One after the other: a status isn't of one moment.
+        self.wait("all is recorded", |status| status.inbox_waiting == 0);
+        self.wait("all is decided", |status| status.recipients.iter().all(|r| r.undecided == 0))
     }
 
     /// Waits until all that was decided is confirmed as well.
     pub fn settled(&self) -> StatusReport {
         self.decided();
         self.wait("all is confirmed", |status| status.recipients.iter().all(|r| r.confirmed == r.sequence))
+    }
+
+    /// The journal of the hub, which doesn't run, hashed again to its root.
+    pub fn entries(&self) -> Vec<Entry> {
+        assert!(self.running.is_none());
+        let store = Store::open(self.data(), StoreOptions::default()).unwrap();
+        journal::read_all(&store).unwrap()
     }
 
     /// The number of the last message decided for `member`.
@@ -488,9 +500,12 @@ impl Exchange {
     /// The next `count` messages of `member`'s queue, acknowledged, and each
     /// checked as WIRE.md section 3 tells a recipient to.
     pub fn take(&mut self, member: &str, count: usize) -> Vec<Got> {
-        let deliveries = self.receive(member, count);
-        if let Some(last) = deliveries.last() {
-            self.ack(member, last.tag);
+        let mut deliveries = Vec::with_capacity(count);
+        for _ in 0..count {
+            // One at a time: what isn't acknowledged fills the queue.
+            let one = self.receive(member, 1).remove(0);
+            self.ack(member, one.tag);
+            deliveries.push(one);
         }
         self.check(member, deliveries)
     }
@@ -519,8 +534,7 @@ impl Exchange {
 
 /// An agreement that hands jobseekers and offers over unchanged.
 pub fn whole<'a>(id: &'a str, provider: &'a str, recipient: &'a str) -> Terms<'a> {
-    let grants: &[(&str, &[&str], &str)] =
-        &[(JOBSEEKER, &["*"], "publisher"), (OFFER, &["*"], "publisher")];
+    let grants: &[(&str, &[&str], &str)] = &[(JOBSEEKER, &["*"], "publisher"), (OFFER, &["*"], "publisher")];
     Terms { id, version: 1, provider, recipient, grants }
 }
 

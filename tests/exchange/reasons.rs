@@ -254,7 +254,9 @@ fn malformed_headers(cases: &mut Cases) {
     cases.changed("a header stands twice", "cloudEvents_subject", |m| {
         m.headers.push(("cloudEvents_subject".to_owned(), text(&format!("person/{MARKER}"))));
     });
-    for header in [&format!("cloudEvents_{MARKER}"), "cloudEvents_", &format!("cloudEvents_{}", "a".repeat(21))] {
+    for header in
+        [&format!("cloudEvents_{MARKER}"), "cloudEvents_", &format!("cloudEvents_{}", "a".repeat(21))]
+    {
         cases.changed("a header's name", "a header begins with cloudEvents_", |m| set(m, header, text("x")));
     }
     cases.changed("the content type as a header", "cloudEvents_datacontenttype", |m| {
@@ -328,8 +330,7 @@ fn malformed_jws(cases: &mut Cases) {
     }
     let jws = |before: &'static str, after: &'static str| {
         move |kid: &str, ce: &str| {
-            format!(r#"{{{before},"kid":"{kid}","aud":"{NAME}","ce":{ce}{after}}}"#)
-                .replace(MARK, MARKER)
+            format!(r#"{{{before},"kid":"{kid}","aud":"{NAME}","ce":{ce}{after}}}"#).replace(MARK, MARKER)
         }
     };
     const GOOD: &str = r#""alg":"EdDSA","b64":false,"crit":["b64"]"#;
@@ -474,7 +475,11 @@ fn invalid_data(cases: &mut Cases) {
         ("a date that isn't one", "person.birthdate", patched(&sent, b"1987-03-14", b"1987-02-30")),
         ("a code of no list", "contact.address.commune", patched(&sent, b"98817", MARK.as_bytes())),
         ("an address", "contact.email", patched(&sent, b"contact@exemple.nc", b"Wamytan exemple.nc")),
-        ("a name that is too long", "person.family_name", patched(&sent, &avro(&name(200)), &avro(&name(201)))),
+        (
+            "a name that is too long",
+            "person.family_name",
+            patched(&sent, &avro(&name(200)), &avro(&name(201))),
+        ),
         ("a name that is empty", "person.family_name", patched(&sent, &avro(&name(200)), &avro(""))),
         ("not UTF-8", "person.given_names", patched(&sent, b"Kaoline", b"Kaol\xFFne")),
         ("bytes after the datum", "the body", [&sent[..], MARKER.as_bytes()].concat().into()),
