@@ -3,9 +3,13 @@
 
 #[path = "exchange/harness.rs"]
 mod harness;
+#[path = "exchange/messages.rs"]
+mod messages;
 
 #[path = "exchange/agreements.rs"]
 mod agreements;
+#[path = "exchange/cases.rs"]
+mod cases;
 #[path = "exchange/deliveries.rs"]
 mod deliveries;
 #[path = "exchange/duplicates.rs"]

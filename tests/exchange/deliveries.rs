@@ -20,7 +20,7 @@ const NAMES: &[&str] = &["person.family_name", "status"];
 /// A provider, and a recipient for each way to translate a subject.
 fn exchange() -> Exchange {
     let mut exchange = Exchange::prepare(&[SUD, GOUV, NORD, CAFAT, ISEE, NOUMEA]);
-    let grants: [(&str, &[(&str, &[&str], &str)]); 5] = [
+    let grants: [(&str, &[Grant]); 5] = [
         (GOUV, &[(JOBSEEKER, NAMES, "pseudonym"), (OFFER, &["title"], "pseudonym")]),
         (NORD, &[(JOBSEEKER, NAMES, "own"), (OFFER, &["title"], "own")]),
         (CAFAT, &[(JOBSEEKER, &["*"], "publisher"), (OFFER, &["*"], "publisher")]),

@@ -1,43 +1,32 @@
 //! A hub in a folder of its own, and members who publish and receive by hand,
 //! as any program that follows WIRE.md would.
 
-use bytes::Bytes;
+pub use crate::messages::*;
+
 use pirogue::admin::prepare::{self, MemberKeys};
 use pirogue::agreements::sign_text;
 use pirogue::bus::{BatchLimits, Confirm, Consumer, Delivery, EVENTS};
 use pirogue::config::HubConfig;
-use pirogue::connect::recipient::{Accepted, Recipient};
-use pirogue::event::{Attributes, Envelope, MemberName, Message};
+use pirogue::connect::recipient::Recipient;
+use pirogue::event::Message;
+use pirogue::hub::Hub;
 use pirogue::hub::operator::{Answer, Handler, ReloadReport, Request, StatusReport, TraceReport};
-use pirogue::hub::{Hub, REJECTED, SCHEMA_PUBLISHED};
 use pirogue::journal::{self, Entry};
-use pirogue::keys::{Jwk, Jwks, KeyUse, PrivateKey};
+use pirogue::keys::{Jwk, Jwks, PrivateKey};
 use pirogue::members::Directory;
 use pirogue::ops::node::Node;
-use pirogue::schema::Registry;
 use pirogue::store::{Store, StoreOptions};
-use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::{LazyLock, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-
-/// The hub's name.
-pub const NAME: &str = "nouvelle-caledonie";
-pub const JOBSEEKER: &str = "nc.employment.jobseeker.registered";
-pub const OFFER: &str = "nc.employment.offer.published";
-/// The one who publishes in most tests, and the one who receives.
-pub const SUD: &str = "province-sud";
-pub const GOUV: &str = "gouvernement";
 
 /// How long anything may take. Only a test that fails waits for so long.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a condition is looked at.
 const GLANCE: Duration = Duration::from_millis(2);
-
-static REGISTRY: LazyLock<Registry> = LazyLock::new(|| Registry::embedded().unwrap());
 
 /// Everything that any hub of this process logs, at every level.
 static LOGS: Mutex<Vec<u8>> = Mutex::new(Vec::new());
@@ -56,172 +45,17 @@ impl std::io::Write for Log {
 
 /// Whether `text` was logged, by whichever test.
 pub fn was_logged(text: &str) -> bool {
-    contains(&LOGS.lock().unwrap(), text.as_bytes())
+    let logs = LOGS.lock().unwrap();
+    assert!(contains(&logs, LOGGED.as_bytes()), "the log isn't captured");
+    contains(&logs, text.as_bytes())
 }
+
+/// A line that is always there, so that an empty log is noticed.
+const LOGGED: &str = "an exchange is prepared";
 
 /// Whether `needle` is somewhere in `bytes`.
 pub fn contains(bytes: &[u8], needle: &[u8]) -> bool {
     bytes.windows(needle.len()).any(|window| window == needle)
-}
-
-pub fn name(member: &str) -> MemberName {
-    MemberName::parse(member).unwrap()
-}
-
-/// The body of an event, in single-object encoding.
-pub fn body(event_type: &str, record: &Value) -> Bytes {
-    REGISTRY.get(event_type, 1).unwrap().encode_json(record).unwrap().into()
-}
-
-/// What a body of one of the registered schemas says.
-pub fn read(event_type: &str, body: &[u8]) -> Value {
-    REGISTRY.get(event_type, 1).unwrap().decode(body).unwrap().to_json()
-}
-
-/// A jobseeker's record.
-pub fn jobseeker(family_name: &str) -> Value {
-    json!({
-        "person": {
-            "given_names": ["Marie-Josèphe", "Kaoline"],
-            "family_name": family_name,
-            "birthdate": "1987-03-14",
-            "birthplace": "98818",
-        },
-        "contact": {"email": "contact@exemple.nc", "phone": "+687451234", "address": {"commune": "98817"}},
-        "status": "active",
-        "registered_on": "2026-03-02",
-    })
-}
-
-/// An offer's record.
-pub fn offer(title: &str) -> Value {
-    json!({"status": "open", "title": title, "positions": 2, "commune": "98818"})
-}
-
-/// An event that isn't signed yet.
-#[derive(Clone)]
-pub struct Draft {
-    pub attributes: Attributes,
-    pub body: Bytes,
-    pub audience: String,
-}
-
-/// A message and how it is published.
-#[derive(Clone)]
-pub struct Sent {
-    /// The user of the connection.
-    pub user: String,
-    pub routing_key: String,
-    pub message: Message,
-}
-
-impl Draft {
-    /// An event of `member`'s system `boost`.
-    pub fn new(member: &str, event_type: &str, id: &str, subject: &str, record: &Value) -> Draft {
-        let mut attributes = Attributes::default();
-        for (name, value) in [
-            ("specversion", "1.0"),
-            ("id", id),
-            ("source", &format!("/{member}/boost")),
-            ("type", event_type),
-            ("subject", subject),
-            ("time", "2026-03-14T08:12:45Z"),
-            ("datacontenttype", "application/avro"),
-            ("dataschema", &format!("urn:pirogue:schema:{event_type}:1")),
-        ] {
-            attributes.set(name, value);
-        }
-        Draft { attributes, body: body(event_type, record), audience: NAME.to_owned() }
-    }
-
-    pub fn with(mut self, attribute: &str, value: &str) -> Draft {
-        self.attributes.set(attribute, value);
-        self
-    }
-
-    /// The message, signed by `key` and sent by the member of its source.
-    pub fn signed(&self, key: &PrivateKey) -> Sent {
-        let signature = key.sign_event(&self.audience, &self.attributes, &self.body);
-        self.carrying(signature)
-    }
-
-    /// The message with this signature.
-    pub fn carrying(&self, signature: String) -> Sent {
-        let user = self.attributes.get("source").unwrap().split('/').nth(1).unwrap().to_owned();
-        let routing_key = format!("{user}.{}", self.attributes.get("type").unwrap_or_default());
-        let envelope = Envelope { attributes: self.attributes.clone(), signature, origin_signature: None };
-        Sent { message: envelope.message(&user, self.body.clone()), routing_key, user }
-    }
-}
-
-/// A message that a recipient took and checked.
-pub struct Got {
-    pub routing_key: String,
-    pub redelivered: bool,
-    pub accepted: Accepted,
-}
-
-impl Got {
-    pub fn attribute(&self, name: &str) -> &str {
-        self.accepted.attributes.get(name).unwrap_or_else(|| panic!("the attribute {name} is missing"))
-    }
-
-    pub fn event_type(&self) -> &str {
-        self.attribute("type")
-    }
-
-    pub fn sequence(&self) -> u64 {
-        self.accepted.delivery.sequence
-    }
-
-    pub fn body(&self) -> &[u8] {
-        &self.accepted.message.body
-    }
-
-    pub fn is_schema(&self) -> bool {
-        self.event_type() == SCHEMA_PUBLISHED
-    }
-
-    /// The notice of a refusal that this is.
-    pub fn notice(&self) -> Value {
-        assert_eq!(self.event_type(), REJECTED);
-        read(REJECTED, self.body())
-    }
-}
-
-/// The ids of the members' events among `got`, in their order.
-pub fn ids(got: &[Got]) -> Vec<&str> {
-    got.iter()
-        .filter(|one| one.accepted.delivery.agreement.is_some())
-        .map(|one| one.attribute("id"))
-        .collect()
-}
-
-/// The text of an agreement.
-pub struct Terms<'a> {
-    pub id: &'a str,
-    pub version: u32,
-    pub provider: &'a str,
-    pub recipient: &'a str,
-    /// The type, the fields, how the subject is translated.
-    pub grants: &'a [(&'a str, &'a [&'a str], &'a str)],
-}
-
-impl Terms<'_> {
-    pub fn text(&self) -> String {
-        let mut text = format!(
-            "id = \"{}\"\nversion = {}\ntitle = \"Essai\"\nprovider = \"{}\"\nrecipient = \"{}\"\n\
-             purpose = \"Essai\"\nlegal_basis = \"public-interest\"\nretention_months = 12\n\
-             valid_from = 2026-01-01\nvalid_until = 2099-12-31\n",
-            self.id, self.version, self.provider, self.recipient
-        );
-        for (event_type, fields, subject) in self.grants {
-            text.push_str(&format!(
-                "\n[[grant]]\ntype = \"{event_type}\"\nversions = [1]\nfields = {fields:?}\nsubject = \"{subject}\"\n"
-            ));
-        }
-        text
-    }
 }
 
 struct Running {
@@ -248,6 +82,7 @@ impl Exchange {
             let all = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false);
             tracing::subscriber::set_global_default(all.with_writer(|| Log).finish()).unwrap();
         });
+        tracing::trace!("{LOGGED}");
         let folder = tempfile::tempdir().unwrap();
         prepare::hub(folder.path()).unwrap();
         let toml = folder.path().join("hub.toml");
@@ -532,31 +367,9 @@ impl Exchange {
     }
 }
 
-/// An agreement that hands jobseekers and offers over unchanged.
-pub fn whole<'a>(id: &'a str, provider: &'a str, recipient: &'a str) -> Terms<'a> {
-    let grants: &[(&str, &[&str], &str)] = &[(JOBSEEKER, &["*"], "publisher"), (OFFER, &["*"], "publisher")];
-    Terms { id, version: 1, provider, recipient, grants }
-}
-
 pub fn sequence_in(status: &StatusReport, member: &str) -> u64 {
     let found = status.recipients.iter().find(|r| r.recipient == member);
     found.unwrap_or_else(|| panic!("{member} has no release")).sequence
-}
-
-/// A key of `member` for events, with its times in seconds from now.
-pub fn event_key(
-    member: &str,
-    not_before: Option<i64>,
-    expires: Option<i64>,
-    revoked: Option<i64>,
-) -> (PrivateKey, Jwk) {
-    let key = PrivateKey::generate().unwrap();
-    let now = jiff::Timestamp::now().as_second();
-    let mut jwk = Jwk::new(key.public().clone(), KeyUse::Event, Some(member.to_owned()));
-    jwk.not_before = not_before.map(|s| now + s);
-    jwk.expires = expires.map(|s| now + s);
-    jwk.revoked = revoked.map(|s| now + s);
-    (key, jwk)
 }
 
 /// Every file below `folder`, with its content.

@@ -148,3 +148,23 @@ fn a_crash_with_a_full_queue_loses_nothing() {
     let expected: Vec<String> = (0..CLOG).map(|n| format!("big-{n}")).collect();
     assert_eq!(handled[1..], expected);
 }
+
+#[test]
+fn a_delivery_key_isnt_changed_under_messages_that_wait() {
+    let mut exchange = Exchange::prepare(&[SUD, GOUV]);
+    exchange.agree(&whole("tout", SUD, GOUV));
+    clog(&mut exchange);
+    exchange.stop();
+    let path = exchange.config.keys.delivery.clone();
+    let aside = path.with_extension("aside");
+    std::fs::rename(&path, &aside).unwrap();
+    pirogue::keys::PrivateKey::generate().unwrap().write(&path, None).unwrap();
+    exchange.start();
+    let ended = exchange.block_on(exchange.hub().wait()).unwrap_err();
+    assert!(matches!(ended, pirogue::hub::HubFault::DeliveryKeyChanged), "{ended}");
+    exchange.crash();
+    std::fs::rename(&aside, &path).unwrap();
+    exchange.start();
+    let got = exchange.take(GOUV, CLOG + 1);
+    assert!(got.iter().map(Got::sequence).eq(1..=CLOG as u64 + 1));
+}
