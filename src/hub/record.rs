@@ -265,11 +265,11 @@ impl Builder<'_> {
             return Ok(());
         };
         let Ok(addressee) = MemberName::parse(user) else { return Ok(()) };
-        let bounded = |text: Option<&str>| text.map(|t| t.chars().take(128).collect::<String>());
+        let claims = refused.received.claims();
         let record = serde_json::json!({
-            "source": bounded(message.text("cloudEvents_source")),
-            "id": bounded(message.message_id.as_deref()),
-            "type": bounded(message.kind.as_deref()),
+            "source": claims.source,
+            "id": claims.id,
+            "type": claims.event_type,
             "reason": refused.refusal.reason.as_str(),
             "detail": refused.refusal.detail,
             "received_at": self.at.to_string(),
