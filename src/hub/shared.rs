@@ -32,6 +32,9 @@ pub(crate) struct Secrets {
     pub refused: seal::Secret32,
 }
 
+/// What a cut depends on: the type, the version and the fields granted.
+type CutKey = (String, u32, Vec<String>);
+
 /// What all parts of a running hub share.
 pub(crate) struct Shared {
     pub(super) name: String,
@@ -58,7 +61,7 @@ pub(crate) struct Shared {
     world: RwLock<Arc<World>>,
     progress: RwLock<HashMap<MemberName, Cursor>>,
     sets: RwLock<HashMap<u32, Arc<Vec<InForce>>>>,
-    cuts: RwLock<HashMap<(String, u32, Vec<String>), Arc<Cut>>>,
+    cuts: RwLock<HashMap<CutKey, Arc<Cut>>>,
 }
 
 impl Shared {
