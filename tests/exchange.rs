@@ -14,6 +14,8 @@ mod cases;
 mod deliveries;
 #[path = "exchange/duplicates.rs"]
 mod duplicates;
+#[path = "exchange/expiry.rs"]
+mod expiry;
 #[path = "exchange/journal.rs"]
 mod journal;
 #[path = "exchange/pressure.rs"]

@@ -215,8 +215,9 @@ pub(super) async fn expire(shared: &Shared, now: jiff::Timestamp) -> Result<usiz
                 if tx.get(&known).is_some_and(|last| last == index.to_be_bytes()) {
                     tx.remove(&known);
                 }
-                let current = current_log(tx).is_some_and(|log| log == row.log);
-                if !needed.contains(&row.log) && !current {
+                // Where it was the one being written, the next message begins
+                // another.
+                if !needed.contains(&row.log) {
                     tx.delete_log(&row.log);
                 }
             }

@@ -119,6 +119,13 @@ impl Hub {
         quarantine::open(&self.shared, index)
     }
 
+    /// Forgets what was to be kept in quarantine until `now` or before, as a
+    /// running hub does by itself once in a while. Returns how many messages
+    /// went.
+    pub async fn forget(&self, now: jiff::Timestamp) -> Result<usize, HubFault> {
+        quarantine::expire(&self.shared, now).await
+    }
+
     fn measured(&self) -> Result<String, HubFault> {
         let metrics = &self.shared.metrics;
         metrics.disk_free_bytes.set(self.shared.store.free_bytes()?);

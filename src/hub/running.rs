@@ -7,7 +7,7 @@ use crate::event::MemberName;
 use crate::hub::check::Rules;
 use crate::hub::release::Release;
 use crate::hub::world::{Sources, World};
-use crate::hub::{HubFault, Shared, Topology, intake, quarantine, record};
+use crate::hub::{HubFault, Shared, Topology, intake, record};
 use crate::keys::{Jwk, Jwks, KeyUse, PrivateKey};
 use crate::metrics::Metrics;
 use crate::seal::{self, MasterKey};
@@ -275,7 +275,7 @@ async fn rounds(hub: Weak<Hub>, mut stop: watch::Receiver<bool>) -> Result<(), H
                 ),
             }
         }
-        let forgotten = quarantine::expire(shared, jiff::Timestamp::now()).await?;
+        let forgotten = hub.forget(jiff::Timestamp::now()).await?;
         if forgotten > 0 {
             tracing::info!(forgotten, "messages in quarantine were forgotten, their time being over");
         }

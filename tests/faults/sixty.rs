@@ -112,8 +112,13 @@ impl Publisher {
         let is_of = |source: &&SourceStream| source.event_type.as_str() == event_type;
         let source = self.connector.sources.iter().find(is_of).unwrap();
         let text = |name: &str| value[name].as_str().unwrap().to_owned();
-        let record =
-            Record { key: text("id"), version: Some(text("row_hash")), kind: String::new(), raw: None, value };
+        let record = Record {
+            key: text("id"),
+            version: Some(text("row_hash")),
+            kind: String::new(),
+            raw: None,
+            value,
+        };
         let mut events = self.signer.events(&record, source, &self.schemas[n % 2], 1).unwrap();
         assert_eq!(events.len(), 1);
         events.remove(0)
@@ -193,7 +198,12 @@ fn child_that_carries_the_events() {
         let seconds = started.elapsed().as_secs_f64();
         for stage in pirogue::metrics::Stage::ALL {
             let time = node.hub().metrics().stage(stage);
-            println!("{:8} {:8.2} s for {} events", stage.as_str(), time.total().as_secs_f64(), time.events());
+            println!(
+                "{:8} {:8.2} s for {} events",
+                stage.as_str(),
+                time.total().as_secs_f64(),
+                time.events()
+            );
         }
         node.stop().await.unwrap();
         println!("seconds={seconds:.1}");
