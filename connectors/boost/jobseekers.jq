@@ -2,20 +2,21 @@
 # nc.employment.jobseeker.registered, version 1.
 # Helpers in Rust: see connectors/README.md.
 
-# A {code, label} of Boost; none where it holds neither.
-def coded:
-  if . == null then null
-  else (.code | person_name) as $code | ((.label | person_name) // $code) as $label
-    | if $label == null then null else {code: $code, label: $label} end
-  end;
+# A {code, label} of Boost; nothing where it holds neither.
+def entry:
+  {code: (.code | person_name), label: ((.label | person_name) // (.code | person_name))}
+  | if .label then . else empty end;
 
-# The postal code that a line of an address begins with, if it does.
-def postal_code: .[:5] | select(length == 5 and all(explode[]; . >= 48 and . <= 57));
+def coded: entry // null;
+
+# The postal code that a line of an address begins with, if it does: New Caledonia's begin with 988.
+def postal_code:
+  if startswith("988") then .[:5] | select(length == 5 and all(explode[]; . >= 48 and . <= 57)) else empty end;
 
 {
   person: {
     # All given names in one text, separated by blanks [A].
-    given_names: ((.prenoms | person_name) as $names | if $names == null then [] else $names / " " end),
+    given_names: ((.prenoms | person_name | values / " ") // []),
     family_name: (.nom | person_name // error("nom is missing")),
     preferred_username: (.nomUsage | person_name),
     birthdate: (.dateNaissance | partial_date),
@@ -41,15 +42,15 @@ def postal_code: .[:5] | select(length == 5 and all(explode[]; . >= 48 and . <= 
       email: (.courriel | person_name),
       phone: (.telephone | e164),
       address: (
-        ((.adresse // "") / "\n" | map(person_name | values)) as $lines
-        | (.commune.code | commune_code) as $commune
-        | if $lines == [] and $commune == null then null
-          else {
-            lines: [$lines[] | select([postal_code] == [])],
-            postal_code: ([$lines[] | postal_code] | last),
-            commune: $commune
+        [(.adresse // "" | . / "\n")[] | person_name | values] as $lines
+        # The last line holds the postal code and the commune's name, if there is a code.
+        | (($lines[-1] // "" | postal_code) // null) as $code
+        | {
+            lines: (if $code then $lines[:-1] else $lines end),
+            postal_code: $code,
+            commune: (.commune.code | commune_code)
           }
-          end)
+        | if .lines == [] and .postal_code == null and .commune == null then null else . end)
     }
     | if .email == null and .phone == null and .address == null then null else . end),
   status: (
@@ -57,7 +58,7 @@ def postal_code: .[:5] | select(length == 5 and all(explode[]; . >= 48 and . <= 
     else {INSCRIT: "active", EN_FORMATION: "in_training", SUSPENDU: "suspended", RADIE: "closed"}[.statut] // "other"
     end),
   registered_on: (.dateInscription | partial_date // error("dateInscription is missing")),
-  sought_occupations: [(.rome // [])[] | coded | values],
+  sought_occupations: [(.rome // [])[] | entry],
   education_level: (.niveauDeFormation | coded),
   updated_at: (._operation_date | utc_time)
 }

@@ -1,14 +1,14 @@
 # One offer of Boost (societe/offre_emploi) → nc.employment.offer.published, version 1.
 # Helpers in Rust: see connectors/README.md. [A] is assumed: see README.md here.
 
-# A {code, label} of Boost; none where it holds neither.
-def coded:
-  if . == null then null
-  else (.code | person_name) as $code | ((.label | person_name) // $code) as $label
-    | if $label == null then null else {code: $code, label: $label} end
-  end;
+# A {code, label} of Boost; nothing where it holds neither.
+def entry:
+  {code: (.code | person_name), label: ((.label | person_name) // (.code | person_name))}
+  | if .label then . else empty end;
 
-def all_coded: [(. // [])[] | coded | values];
+def coded: entry // null;
+
+def all_coded: [(. // [])[] | entry];
 
 # A draft isn't published yet [A]: no event.
 select(.statut != "BROUILLON")

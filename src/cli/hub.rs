@@ -29,6 +29,7 @@ impl HubCommand {
         let members = members.collect::<Result<Vec<_>, _>>()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(async {
+            let told = stop_signal();
             let node = Node::start(&config, &members).await?;
             tracing::info!(
                 hub = config.name,
@@ -38,7 +39,7 @@ impl HubCommand {
             );
             let ended = tokio::select! {
                 ended = node.wait() => ended,
-                () = stop_signal() => Ok(()),
+                () = told => Ok(()),
             };
             tracing::info!("the hub stops: what was taken in is kept");
             // A hub whose store failed has nothing to finish.
@@ -50,15 +51,19 @@ impl HubCommand {
     }
 }
 
-/// Waits for Ctrl-C or SIGTERM.
-pub(super) async fn stop_signal() {
+/// Ends at Ctrl-C or SIGTERM. It listens from the call on, not from the first
+/// wait: what comes in between isn't missed. Takes a running runtime.
+pub(super) fn stop_signal() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        let _ = tokio::signal::ctrl_c().await;
-        return;
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
+    let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    async move {
+        // A signal that can't be listened to ends the process, as it does by default.
+        let (Ok(mut interrupt), Ok(mut terminate)) = (interrupt, terminate) else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
     }
 }

@@ -93,7 +93,8 @@ impl Inbox {
                 () = stopped(&mut stop) => return Ok(()),
                 deliveries = consumer.next(&self.limits) => deliveries?,
             };
-            let handled = self.handle(deliveries, &mut state, &mut readers, consumer.as_mut()).await?;
+            let handled =
+                self.handle(deliveries, &mut state, &mut readers, consumer.as_mut(), &mut stop).await?;
             if handled {
                 pause = PAUSE[0];
                 continue;
@@ -150,10 +151,19 @@ impl Inbox {
         state: &mut State,
         readers: &mut Readers,
         consumer: &mut dyn Consumer,
+        stop: &mut watch::Receiver<bool>,
     ) -> Result<bool, ConnectFault> {
         let Some(last) = deliveries.last().map(|d| d.tag) else { return Ok(true) };
         self.counts.received.add(deliveries.len() as u64);
-        self.counts.redelivered.add(deliveries.iter().filter(|d| d.redelivered).count() as u64);
+        let redelivered = deliveries.iter().filter(|d| d.redelivered).count();
+        self.counts.redelivered.add(redelivered as u64);
+        if redelivered > 0 {
+            tracing::debug!(
+                member = %self.member,
+                redelivered,
+                "messages came again whose acknowledgement wasn't written down"
+            );
+        }
         let checker = Arc::clone(&self.recipient);
         let checked = crunch(deliveries, move |share: Vec<Delivery>| {
             share.into_iter().map(|d| (d.tag, checker.check(d.message))).collect()
@@ -201,8 +211,8 @@ impl Inbox {
             consumer.requeue(first_early).await?;
         }
         let handled = draft.accepted.len() as u64;
-        if !self.write(&mut draft, readers).await? {
-            // The sink can't take them now: all come again.
+        if !self.write(&mut draft, readers, stop).await? {
+            // Nothing is saved nor acknowledged: all comes again.
             return Ok(false);
         }
         *state = draft.state.clone();
@@ -216,9 +226,14 @@ impl Inbox {
         Ok(early.is_none())
     }
 
-    /// Decodes, maps and pushes what a batch holds. Returns false where the
-    /// sink may take it later.
-    async fn write(&mut self, draft: &mut Draft, readers: &Readers) -> Result<bool, ConnectFault> {
+    /// Decodes, maps and pushes what a batch holds; waits while the sink can't
+    /// take it. Returns false where the program stops first.
+    async fn write(
+        &mut self,
+        draft: &mut Draft,
+        readers: &Readers,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<bool, ConnectFault> {
         let accepted = std::mem::take(&mut draft.accepted);
         let work = (readers.clone(), self.mapping.clone(), self.keep_raw);
         let mapped = crunch(accepted, move |share: Vec<Accepted>| {
@@ -258,7 +273,10 @@ impl Inbox {
                 }
                 Err(DriverFault::Retry { after, detail }) => {
                     tracing::warn!(%detail, "the sink can't take events now; it is tried again");
-                    tokio::time::sleep(after.unwrap_or(pause)).await;
+                    tokio::select! {
+                        () = tokio::time::sleep(after.unwrap_or(pause)) => {}
+                        () = stopped(stop) => return Ok(false),
+                    }
                     pause = (pause * 2).min(PAUSE[1]);
                     let mark = Checkpoint(draft.state.mark.clone());
                     self.sink.resume(Some(&mark)).await?;

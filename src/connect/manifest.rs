@@ -9,8 +9,10 @@
 //! ```
 
 use super::drivers::{
-    DriverFault, FilesSettings, FilesSink, HttpConnection, HttpRead, HttpSource, Settings, Sink, Source,
+    DriverFault, FilesSettings, FilesSink, HttpConnection, HttpRead, HttpSource, Record, Settings, Sink,
+    Source,
 };
+use super::identity::Identity;
 use super::mapping::{Mapping, MappingFault};
 use crate::event::{EventType, MemberName, is_local_id};
 use serde::Deserialize;
@@ -148,6 +150,19 @@ impl SourceStream {
                 settings,
             )?)),
         }
+    }
+
+    /// The identity of the event that the `nth` output (from 0) of a record
+    /// becomes, under the member's secret and in this generation; see
+    /// [`IdentityRules::identify`].
+    pub fn identify(
+        &self,
+        record: &Record,
+        nth: usize,
+        secret: &[u8],
+        generation: u32,
+    ) -> Result<Identity, String> {
+        self.identity.identify(record, nth, secret, &self.system, self.event_type.as_str(), generation)
     }
 }
 

@@ -166,7 +166,7 @@ fn identity(source: &SourceStream, input: &Value) -> Result<(String, String), St
         _ => return Err(format!("the record has no text or number at {}, which is its key", rules.key)),
     };
     let record = Record { key, version: None, kind: String::new(), value: input.clone(), raw: None };
-    let identity = rules.identify(&record, 0, b"case", &source.system, source.event_type.as_str(), 1)?;
+    let identity = source.identify(&record, 0, b"case", 1)?;
     Ok((identity.subject, identity.time))
 }
 
@@ -272,6 +272,34 @@ read = { path = "x", items = "/data" }
         assert!(
             failure(".", &case(r#""output": {}"#).replace("things", "absent")).unwrap().contains("absent")
         );
+    }
+
+    /// The first block of `language` in connectors/README.md.
+    fn block(language: &str) -> &'static str {
+        let readme = include_str!("../../connectors/README.md");
+        let begin = readme.find(&format!("```{language}\n")).unwrap() + language.len() + 4;
+        let length = readme[begin..].find("```").unwrap();
+        &readme[begin..begin + length]
+    }
+
+    #[test]
+    fn what_the_page_on_connectors_shows_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("connector.toml"), block("toml")).unwrap();
+        std::fs::write(folder.path().join("things.jq"), block("jq")).unwrap();
+        std::fs::create_dir(folder.path().join("tests")).unwrap();
+        std::fs::write(folder.path().join("tests/one.json"), block("json")).unwrap();
+        let connector = Connector::load(folder.path()).unwrap();
+        assert_eq!(run(&connector, &|_, _, _| Vec::new()).unwrap()[0].failure, None);
+    }
+
+    #[test]
+    fn the_page_on_connectors_lists_every_helper() {
+        let readme = include_str!("../../connectors/README.md");
+        for (name, takes_numbers, _) in crate::connect::helpers::HELPERS {
+            let row = format!("| `{name}` {}", if takes_numbers { "\\*" } else { "|" });
+            assert!(readme.contains(&row), "{row}");
+        }
     }
 
     #[test]

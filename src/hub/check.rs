@@ -7,10 +7,10 @@ use crate::bus::Delivery;
 use crate::event::{Attributes, Context, Envelope, EventType, Message, Origin, is_event_id};
 use crate::fault::{Reason, Refusal};
 use crate::hub::world::World;
+use crate::journal;
 use crate::keys::DetachedJws;
 use crate::members::Standing;
 use crate::schema::{DataFaultKind, EventSchema};
-use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +32,7 @@ pub struct Rules {
 pub struct Received {
     routing_key: String,
     message: Message,
+    redelivered: bool,
 }
 
 /// A message that was refused, unchanged, and why.
@@ -80,7 +81,13 @@ pub struct Decoded {
 impl Received {
     /// The message that `delivery` brought.
     pub fn new(delivery: Delivery) -> Received {
-        Received { routing_key: delivery.routing_key, message: delivery.message }
+        let Delivery { routing_key, message, redelivered, .. } = delivery;
+        Received { routing_key, message, redelivered }
+    }
+
+    /// Whether the bus may have brought it before.
+    pub(super) fn redelivered(&self) -> bool {
+        self.redelivered
     }
 
     /// The message, unchanged.
@@ -271,7 +278,7 @@ impl Verified {
             Ok(()) => {
                 let body = &self.received.message.body;
                 let digest = self.envelope.attributes.digest(body);
-                let fingerprint = fingerprint(&self.envelope.signature, body);
+                let fingerprint = journal::fingerprint(&self.envelope.signature, body);
                 Ok(Decoded {
                     digest,
                     fingerprint,
@@ -331,9 +338,4 @@ impl Refused {
             ),
         }
     }
-}
-
-/// `SHA-256(signature || 0x00 || body)` (WIRE.md section 6).
-pub(super) fn fingerprint(signature: &str, body: &[u8]) -> [u8; 32] {
-    Sha256::new().chain_update(signature).chain_update([0]).chain_update(body).finalize().into()
 }

@@ -3,7 +3,7 @@
 
 use crate::event::{Attributes, MemberName};
 use crate::fault::Refusal;
-use crate::hub::check::{self, Decoded, Refused};
+use crate::hub::check::{Decoded, Refused};
 use crate::hub::quarantine;
 use crate::hub::recorded::{self, BatchRow, Class, RecordedBatch, RecordedEvent, SLOTS_LOG};
 use crate::hub::world::World;
@@ -204,6 +204,13 @@ impl Draft {
             }
         }
         drop(ids);
+        let mut new = Vec::with_capacity(refused.len());
+        for refusal in refused {
+            if !quarantine::is_repeat(shared, &refusal)? {
+                new.push(refusal);
+            }
+        }
+        let refused = new;
         tally.refused = refused.len();
         for refusal in &refused {
             builder.notice(world, refusal)?;
@@ -274,7 +281,7 @@ impl Builder<'_> {
         self.ids.push((ids.hash(&[attribute("source"), attribute("id")]), attributes.digest(&body)));
         drop(ids);
         let class = Class { publisher: None, addressee: Some(addressee), event_type, version: 1 };
-        let fingerprint = check::fingerprint("", &body);
+        let fingerprint = journal::fingerprint("", &body);
         let message = crate::event::Message {
             headers: attributes.headers(),
             content_type: attributes.get("datacontenttype").map(str::to_owned),

@@ -7,7 +7,7 @@
 
 use crate::event::{Attributes, EventType, MemberName, Message};
 use crate::hub::HubFault;
-use crate::journal::Name;
+use crate::journal::{self, Name};
 use crate::seal::{self, EventKey, Kek};
 use crate::store::Store;
 use bytes::Bytes;
@@ -244,7 +244,7 @@ impl RecordedEvent {
         let Ok(message) = Message::decode(&plain) else { return Err(damaged) };
         let Ok(mut attributes) = Attributes::read(&message) else { return Err(damaged) };
         let signature = attributes.remove("signature");
-        let fingerprint = super::check::fingerprint(signature.as_deref().unwrap_or_default(), &message.body);
+        let fingerprint = journal::fingerprint(signature.as_deref().unwrap_or_default(), &message.body);
         let name = event_name(&key, &fingerprint);
         Ok(RecordedEvent { attributes, signature, body: message.body, key, name })
     }

@@ -3,12 +3,11 @@
 
 use crate::agreements::SubjectMode;
 use crate::event::{Attributes, Envelope, MemberName, Message};
-use crate::hub::check;
 use crate::hub::decide::{Decided, Plan};
 use crate::hub::recorded::{self, RecordedEvent};
 use crate::hub::world::World;
 use crate::hub::{HubFault, SCHEMA_PUBLISHED, Shared, WITHHELD};
-use crate::journal::{Entry, Leaf, Name};
+use crate::journal::{self, Entry, Leaf, Name};
 use crate::metrics::Stage;
 use crate::tasks::crunch;
 use base64::Engine;
@@ -202,7 +201,7 @@ impl Sealer {
             attributes.set("agreement", agreement.as_str());
         }
         let signature = self.shared.delivery.sign_event(recipient, &attributes, &body);
-        let fingerprint = check::fingerprint(&signature, &body);
+        let fingerprint = journal::fingerprint(&signature, &body);
         let purpose: [&[u8]; 4] =
             [b"delivered", recipient.as_bytes(), &row.epoch.to_be_bytes(), &job.number.to_be_bytes()];
         let leaf = Leaf::new(&Entry::Delivered {

@@ -28,7 +28,12 @@ pub(crate) struct Secrets {
     pub own_ids: seal::Secret32,
     /// Of which the journal's salts are made for what isn't an event.
     pub journal: seal::Secret32,
+    /// Under which refused messages are known again.
+    pub refused: seal::Secret32,
 }
+
+/// What a cut depends on: the type, the version and the fields granted.
+type CutKey = (String, u32, Vec<String>);
 
 /// What all parts of a running hub share.
 pub(crate) struct Shared {
@@ -56,7 +61,7 @@ pub(crate) struct Shared {
     world: RwLock<Arc<World>>,
     progress: RwLock<HashMap<MemberName, Cursor>>,
     sets: RwLock<HashMap<u32, Arc<Vec<InForce>>>>,
-    cuts: RwLock<HashMap<(String, u32, Vec<String>), Arc<Cut>>>,
+    cuts: RwLock<HashMap<CutKey, Arc<Cut>>>,
 }
 
 impl Shared {
@@ -80,7 +85,11 @@ impl Shared {
             name,
             kek,
             quarantine_kek: master.kek("quarantine"),
-            secrets: Secrets { own_ids: master.derive("own ids"), journal: master.derive("journal") },
+            secrets: Secrets {
+                own_ids: master.derive("own ids"),
+                journal: master.derive("journal"),
+                refused: master.derive("refused"),
+            },
             pairwise: Pairwise::new(*master.derive("pairwise").expose()),
             delivery,
             own_keys,

@@ -13,6 +13,7 @@ pub use entry::{Entry, EntryFault, Name};
 pub use tree::{Frontier, Hash, leaf_hash};
 
 use crate::store::{Store, StoreFault, Tx};
+use sha2::{Digest, Sha256};
 
 /// The log that holds the entries, each with its length before it.
 pub const ENTRIES_LOG: &str = "journal/entries";
@@ -32,6 +33,12 @@ impl Leaf {
         let hash = leaf_hash(&bytes);
         Leaf { bytes, hash }
     }
+}
+
+/// What a message's name in the journal is made of: `SHA-256(signature || 0x00
+/// || body)` (WIRE.md section 6).
+pub fn fingerprint(signature: &str, body: &[u8]) -> [u8; 32] {
+    Sha256::new().chain_update(signature).chain_update([0]).chain_update(body).finalize().into()
 }
 
 /// How many entries the journal has, and the root over them.

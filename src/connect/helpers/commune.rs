@@ -123,6 +123,17 @@ mod tests {
     }
 
     #[test]
+    fn the_schemas_code_list_has_the_same_communes() {
+        let list = include_str!("../../../schemas/codelists/communes.csv");
+        let mut rows = csv::Reader::from_reader(list.as_bytes());
+        let rows: Vec<csv::StringRecord> = rows.records().map(Result::unwrap).collect();
+        assert_eq!(rows.len(), COMMUNES.len());
+        for row in rows {
+            assert_eq!(commune_code(&row[1]), Ok(&row[0]));
+        }
+    }
+
+    #[test]
     fn a_postal_code_is_not_a_name_even_where_it_is_an_insee_code() {
         assert_eq!(commune_code("98832"), Err(NUMBER));
         assert_eq!(commune_code("98800"), Err(NUMBER));

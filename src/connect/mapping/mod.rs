@@ -8,6 +8,8 @@
 mod fault;
 mod native;
 mod program;
+mod quick;
+mod tree;
 mod value;
 
 pub use fault::{MappingFault, MappingProblem};
@@ -15,8 +17,9 @@ pub use fault::{MappingFault, MappingProblem};
 use jaq_core::{Ctx, Vars};
 use jaq_json::Val;
 use native::{D, Data, Run};
-use program::Program;
+use program::{Form, Program};
 use serde_json::Value;
+use std::panic::AssertUnwindSafe;
 use std::sync::OnceLock;
 
 /// A compiled mapping. It can be shared between threads.
@@ -49,7 +52,7 @@ impl Mapping {
             problem: MappingProblem::Syntax(fault.problem),
         };
         program::check(source).map_err(fault)?;
-        let program = program::compile(source, false).map_err(fault)?;
+        let program = program::compile(source, Form::Quick).map_err(fault)?;
         Ok(Mapping { name, source: source.to_owned(), program, traced: OnceLock::new() })
     }
 
@@ -65,8 +68,29 @@ impl Mapping {
     /// the record's key with [`MappingFault::with_key`].
     pub fn map(&self, input: &Value) -> Result<Vec<Value>, MappingFault> {
         let input = value::to_jaq(input);
-        let run = Run::new();
-        let result: Result<Vec<Val>, _> = outputs(&self.program, &run, input.clone()).collect();
+        // jaq panics where a text would be larger than the memory, for instance. That is
+        // a fault of this record, not of the process.
+        let answer = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            let run = Run::new(self.program.literals.take());
+            let result: Result<Vec<Val>, _> = outputs(&self.program, &run, input.clone()).collect();
+            let answer = self.answer(&run, result, input);
+            // Nothing of the run is left that shares the literals.
+            self.program.literals.give_back(run.literals);
+            answer
+        }));
+        answer.unwrap_or_else(|_| {
+            let why =
+                "it broke off on this record: a text or a number in it goes beyond what there is room for";
+            Err(self.fault(None, None, MappingProblem::TooMuch(why.to_owned())))
+        })
+    }
+
+    fn answer(
+        &self,
+        run: &Run,
+        result: Result<Vec<Val>, jaq_json::Error>,
+        input: Val,
+    ) -> Result<Vec<Value>, MappingFault> {
         if let Some(why) = run.stopped.get() {
             return Err(self.fault(None, None, MappingProblem::TooMuch(why.to_owned())));
         }
@@ -88,9 +112,9 @@ impl Mapping {
     fn explain(&self, error: jaq_json::Error, input: Val) -> MappingFault {
         let text = text_of(error.clone().into_val());
         let problem = MappingProblem::Failed(fault::without_values(&text, &self.source));
-        let traced = self.traced.get_or_init(|| program::compile(&self.source, true).ok());
+        let traced = self.traced.get_or_init(|| program::compile(&self.source, Form::Traced).ok());
         let Some(traced) = traced else { return self.fault(None, None, problem) };
-        let run = Run::new();
+        let run = Run::new(traced.literals.take());
         if outputs(traced, &run, input).find_map(Result::err).as_ref() != Some(&error) {
             return self.fault(None, None, problem);
         }

@@ -2,9 +2,11 @@
 //! [`super::program`] puts in.
 
 use super::program::{Place, is_forbidden};
+use super::quick::Literals;
 use crate::connect::helpers::{HELPERS, HelperFault, NOT_A_TEXT};
 use jaq_core::box_iter::box_once;
 use jaq_core::native::{Fun, v};
+use jaq_core::ops::Math;
 use jaq_core::{Bind, Cv, DataT, Error, Exn, Lut, Native, ValX, data};
 use jaq_json::{Num, Val};
 use std::cell::{Cell, RefCell};
@@ -20,6 +22,9 @@ const MAX_TIME: Duration = Duration::from_secs(2);
 /// (2 MiB) that a thread of ours has.
 const MAX_STACK: usize = 1024 * 1024;
 
+/// The largest text or array that a program may put together, in bytes.
+const MAX_SIZE: usize = 64 * 1024 * 1024;
+
 /// What one run keeps beside its values.
 pub(super) struct Run {
     steps: Cell<u32>,
@@ -29,19 +34,22 @@ pub(super) struct Run {
     pub stopped: Cell<Option<&'static str>>,
     /// The errors that passed a place, in order, and the numbers of the places.
     passed: RefCell<VecDeque<(usize, Error<Val>)>>,
+    /// The literals of the program.
+    pub literals: Literals,
 }
 
 /// How many passages are kept; those before them are forgotten.
 const MAX_PASSAGES: usize = 4096;
 
 impl Run {
-    pub fn new() -> Run {
+    pub fn new(literals: Literals) -> Run {
         Run {
             steps: Cell::new(0),
             begun: Instant::now(),
             stack: stack_position(),
             stopped: Cell::new(None),
             passed: RefCell::default(),
+            literals,
         }
     }
 
@@ -49,7 +57,7 @@ impl Run {
         let steps = self.steps.get() + 1;
         if self.stopped.get().is_none() {
             self.steps.set(steps);
-            if steps > MAX_STEPS || (steps % 1024 == 0 && self.begun.elapsed() > MAX_TIME) {
+            if steps > MAX_STEPS || (steps.is_multiple_of(1024) && self.begun.elapsed() > MAX_TIME) {
                 self.stopped
                     .set(Some("it didn't end: a loop or a recursion in it goes on for ever on this record"));
             } else if self.stack.abs_diff(stack_position()) > MAX_STACK {
@@ -57,6 +65,17 @@ impl Run {
             }
         }
         // Once stopped, every step fails, so that a `try` in the program can't go on.
+        match self.stopped.get() {
+            Some(why) => Err(Error::str(why)),
+            None => Ok(()),
+        }
+    }
+
+    /// Fails if a value of `size` bytes is too large.
+    fn fits(&self, size: usize) -> Result<(), Error<Val>> {
+        if size > MAX_SIZE {
+            self.stopped.set(Some("a text or an array in it grows beyond 64 MiB on this record"));
+        }
         match self.stopped.get() {
             Some(why) => Err(Error::str(why)),
             None => Ok(()),
@@ -132,7 +151,7 @@ pub(super) fn natives() -> impl Iterator<Item = Fun<D>> {
         .chain(jaq_json::funs())
         .filter(|(name, ..)| !is_forbidden(name))
         .chain(helpers())
-        .chain([tick(), at()])
+        .chain([tick(), at(), arithmetic("__plus", Math::Add), arithmetic("__times", Math::Mul)])
 }
 
 fn tick() -> Fun<D> {
@@ -144,6 +163,33 @@ fn tick() -> Fun<D> {
                 Err(error) => box_once(Err(Exn::from(error))),
             });
     ("__tick", v(0), native)
+}
+
+/// `l + r` or `l * r`, unless the text or the array would be too large.
+fn arithmetic(name: &'static str, math: Math) -> Fun<D> {
+    let native = match math {
+        Math::Mul => Native::new(|mut cv: Cv<'_, D>| {
+            let (r, l) = (cv.0.pop_var(), cv.0.pop_var());
+            let size = match (&l, &r) {
+                (Val::TStr(text) | Val::BStr(text), Val::Num(times))
+                | (Val::Num(times), Val::TStr(text) | Val::BStr(text)) => text
+                    .len()
+                    .saturating_mul(times.as_isize().map_or(usize::MAX, |times| times.max(0).unsigned_abs())),
+                _ => 0,
+            };
+            box_once(cv.0.data().run.fits(size).and_then(|()| l * r).map_err(Exn::from))
+        }),
+        _ => Native::new(|mut cv: Cv<'_, D>| {
+            let (r, l) = (cv.0.pop_var(), cv.0.pop_var());
+            let size = match (&l, &r) {
+                (Val::TStr(l) | Val::BStr(l), Val::TStr(r) | Val::BStr(r)) => l.len() + r.len(),
+                (Val::Arr(l), Val::Arr(r)) => (l.len() + r.len()) * size_of::<Val>(),
+                _ => 0,
+            };
+            box_once(cv.0.data().run.fits(size).and_then(|()| l + r).map_err(Exn::from))
+        }),
+    };
+    (name, v(2), native)
 }
 
 fn at() -> Fun<D> {
@@ -200,5 +246,5 @@ fn help(at: usize, value: Val) -> Result<Val, Error<Val>> {
         Val::Num(number @ (Num::Int(_) | Num::BigInt(_))) if takes_numbers => helper(&number.to_string()),
         _ => Err(NOT_A_TEXT),
     };
-    Ok(answer.map_err(said)?.map_or(Val::Null, Val::from))
+    Ok(answer.map_err(said)?.map_or(Val::Null, Val::utf8_str))
 }

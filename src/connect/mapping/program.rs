@@ -2,18 +2,27 @@
 //! a bound on how long it runs, and the place where it fails.
 //!
 //! - Every definition that calls itself counts a step first (`__tick`), and so
-//!   does each value of `range`; jq has no other unbounded loop. The step also
-//!   looks at how deep the stack is and how long the program has been running.
+//!   does each value of `range`, `.[]` and `..`: jq has no other loop. The step
+//!   also looks at how deep the stack is and how long the program has been running.
+//! - In the quick form, which is the one that runs, literals are taken out: see
+//!   [`super::quick`].
 //! - In the tracing form, which runs only to explain a failure, every call,
 //!   path, calculation and field of an object is wrapped in `__at`, which writes
 //!   down its place when an error passes through it.
 
 use super::native::{D, natives};
+use super::quick::{self, Literals, Named, Pool};
+use super::tree::{
+    Tree, assigns, bounded, call, calls, constant, first_word, is_plain, iterates, literal, literal_key,
+    pipe, text,
+};
 use jaq_core::load::lex::StrPart;
 use jaq_core::load::parse::{BinaryOp, Def, Pattern, Term};
 use jaq_core::load::{self, Arena, File, Loader};
-use jaq_core::path::{Part, Path};
+use jaq_core::native::Fun;
+use jaq_core::path::{Opt, Part, Path};
 use jaq_core::{Compiler, Filter};
+use jaq_json::Val;
 
 /// What a mapping can't use: the clock, the environment, the terminal, the
 /// process, the machine's time zone. A mapping's output depends on its input
@@ -60,6 +69,8 @@ pub(super) struct Program {
     pub filter: Filter<D>,
     /// What the numbers that `__at` writes down mean; empty unless traced.
     pub places: Vec<Place>,
+    /// The literals that were taken out of it; none if traced.
+    pub literals: Pool,
 }
 
 /// Checks the program as it is written.
@@ -83,26 +94,54 @@ pub(super) fn check(source: &str) -> Result<(), SyntaxFault> {
     })
 }
 
-/// Compiles a program that [`check`] accepts; `traced` wraps it in `__at`.
-pub(super) fn compile(source: &str, traced: bool) -> Result<Program, SyntaxFault> {
+/// The form in which a program is compiled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// As it is written.
+    #[cfg(test)]
+    Plain,
+    /// With its literals taken out.
+    Quick,
+    /// With its places.
+    Traced,
+}
+
+/// Compiles a program that [`check`] accepts.
+pub(super) fn compile(source: &str, form: Form) -> Result<Program, SyntaxFault> {
     let term = load::parse(source, |parser| parser.term()).ok_or_else(|| {
         at_start("a mapping can't be a module, and can't import one; put everything in its file")
     })?;
     let arena = Arena::default();
-    let mut rewrite = Rewrite { source, arena: &arena, traced: false, places: Vec::new(), definitions: 0 };
+    let mut rewrite = Rewrite {
+        source,
+        arena: &arena,
+        traced: false,
+        places: Vec::new(),
+        definitions: 0,
+        own: false,
+        literals: None,
+    };
     let mut definitions: Vec<Def<&str>> = definitions().map(|def| rewrite.definition(def)).collect();
-    rewrite.traced = traced;
+    rewrite.own = true;
+    rewrite.traced = form == Form::Traced;
+    rewrite.literals = (form == Form::Quick && is_plain(&term)).then(Literals::default);
     let body = rewrite.term(term);
     let places = rewrite.places;
+    let literals = rewrite.literals.unwrap_or_default();
     definitions.push(Def { name: "__mapping", args: Vec::new(), body });
     let modules = Loader::new(definitions)
         .load(&arena, File { code: "__mapping", path: () })
         .map_err(|faults| load_fault(source, faults))?;
     let filter = Compiler::default()
-        .with_funs(natives())
+        .with_funs(natives().map(shorter).chain(quick::natives(&literals, &arena)))
         .compile(modules)
         .map_err(|_| at_start("the program can't be compiled"))?;
-    Ok(Program { filter, places })
+    Ok(Program { filter, places, literals: Pool::new(literals) })
+}
+
+/// A native filter by a name that is needed less long.
+fn shorter<'s>(native: Fun<D>) -> Named<'s> {
+    native
 }
 
 fn definitions() -> impl Iterator<Item = Def<&'static str>> {
@@ -160,9 +199,11 @@ struct Rewrite<'s> {
     places: Vec<Place>,
     /// How many definitions are around what is being rewritten.
     definitions: usize,
+    /// Whether it is the mapping's own program, and not jq's definitions.
+    own: bool,
+    /// The literals taken out so far, if they are.
+    literals: Option<Literals>,
 }
-
-type Tree<'s> = Term<&'s str>;
 
 impl<'s> Rewrite<'s> {
     fn definition(&mut self, def: Def<&'s str>) -> Def<&'s str> {
@@ -175,9 +216,14 @@ impl<'s> Rewrite<'s> {
     }
 
     fn term(&mut self, term: Tree<'s>) -> Tree<'s> {
+        let term = match self.quick(term) {
+            Ok(quick) => return quick,
+            Err(term) => term,
+        };
         let first = self.places.len();
         match term {
-            Term::Id | Term::Recurse | Term::Num(_) | Term::Var(_) | Term::Break(_) => term,
+            Term::Recurse => pipe(term, call("__tick")),
+            Term::Id | Term::Num(_) | Term::Var(_) | Term::Break(_) => term,
             Term::Str(format, parts) => Term::Str(
                 format,
                 parts
@@ -188,9 +234,9 @@ impl<'s> Rewrite<'s> {
                     })
                     .collect(),
             ),
-            Term::Arr(inner) => Term::Arr(inner.map(|inner| self.boxed(inner))),
+            Term::Arr(inner) => Term::Arr(inner.map(|inner| self.boxed(*inner))),
             Term::Obj(entries) => Term::Obj(entries.into_iter().map(|entry| self.entry(entry)).collect()),
-            Term::Neg(inner) => Term::Neg(self.boxed(inner)),
+            Term::Neg(inner) => Term::Neg(self.boxed(*inner)),
             Term::BinOp(l, op, r) => {
                 let at = self.first_place(&l).or_else(|| self.first_place(&r));
                 let op = match op {
@@ -199,34 +245,32 @@ impl<'s> Rewrite<'s> {
                 };
                 // What is assigned runs within what it is assigned to: an error would pass
                 // the left side after the right one. So the left side has no places.
-                let assigns = matches!(
-                    op,
-                    BinaryOp::Assign | BinaryOp::Update | BinaryOp::UpdateMath(_) | BinaryOp::UpdateAlt
-                );
+                let assigns = assigns(&op);
                 let traced = self.traced;
                 self.traced = traced && !assigns;
-                let l = self.boxed(l);
+                let l = self.boxed(*l);
                 self.traced = traced;
                 let wrap = assigns || matches!(op, BinaryOp::Math(_));
-                let term = Term::BinOp(l, op, self.boxed(r));
+                let r = self.boxed(*r);
+                let term = if self.own { bounded(l, op, r) } else { Term::BinOp(l, op, r) };
                 if wrap { self.at(at, None, first, term) } else { term }
             }
-            Term::Label(name, inner) => Term::Label(name, self.boxed(inner)),
+            Term::Label(name, inner) => Term::Label(name, self.boxed(*inner)),
             Term::Fold(name, xs, pattern, args) => {
-                let xs = self.boxed(xs);
+                let xs = self.boxed(*xs);
                 let pattern = self.pattern(pattern);
                 Term::Fold(name, xs, pattern, args.into_iter().map(|arg| self.term(arg)).collect())
             }
             Term::TryCatch(inner, catch) => {
-                Term::TryCatch(self.boxed(inner), catch.map(|catch| self.boxed(catch)))
+                Term::TryCatch(self.boxed(*inner), catch.map(|catch| self.boxed(*catch)))
             }
             Term::IfThenElse(branches, otherwise) => Term::IfThenElse(
                 branches.into_iter().map(|(test, then)| (self.term(test), self.term(then))).collect(),
-                otherwise.map(|otherwise| self.boxed(otherwise)),
+                otherwise.map(|otherwise| self.boxed(*otherwise)),
             ),
             Term::Def(defs, inner) => {
                 let defs = defs.into_iter().map(|def| self.definition(def)).collect();
-                Term::Def(defs, self.boxed(inner))
+                Term::Def(defs, self.boxed(*inner))
             }
             Term::Call(name, args) => {
                 let at = line_and_column(self.source, name);
@@ -241,28 +285,107 @@ impl<'s> Rewrite<'s> {
                     Part::Range(from, to) => from.iter().chain(to).find_map(|term| self.first_place(term)),
                 });
                 let at = at.or_else(|| self.first_place(&from));
-                let from = self.boxed(from);
-                let path = Path(
-                    path.0
-                        .into_iter()
-                        .map(|(part, optional)| {
-                            let part = match part {
-                                Part::Index(index) => Part::Index(self.term(index)),
-                                Part::Range(from, to) => {
-                                    Part::Range(from.map(|f| self.term(f)), to.map(|t| self.term(t)))
-                                }
-                            };
-                            (part, optional)
-                        })
-                        .collect(),
-                );
-                self.at(at, None, first, Term::Path(from, path))
+                let from = self.boxed(*from);
+                let iterates = iterates(&path);
+                let path = self.path(path);
+                let term = self.at(at, None, first, Term::Path(from, path));
+                if iterates { pipe(term, call("__tick")) } else { term }
             }
         }
     }
 
-    fn boxed(&mut self, term: Box<Tree<'s>>) -> Box<Tree<'s>> {
-        Box::new(self.term(*term))
+    /// Takes the literals out of `term`, if it is of a form that has a quick
+    /// filter; otherwise gives it back.
+    fn quick(&mut self, term: Tree<'s>) -> Result<Tree<'s>, Tree<'s>> {
+        if self.literals.is_none() {
+            return Err(term);
+        }
+        if let Some(value) = constant(&term)
+            && let Some(quick) = self.take_out(quick::CONSTANT, |literals| &mut literals.constants, value)
+        {
+            return Ok(Term::Call(quick, Vec::new()));
+        }
+        match term {
+            Term::Path(from, mut path) => {
+                let count = path
+                    .0
+                    .iter()
+                    .take_while(|(part, optional)| literal_key(part, *optional).is_some())
+                    .count();
+                let keys: Vec<Val> = path.0[..count]
+                    .iter()
+                    .filter_map(|(part, optional)| literal_key(part, *optional))
+                    .collect();
+                if keys.is_empty() {
+                    return Err(Term::Path(from, path));
+                }
+                let Some(quick) = self.take_out(quick::PATH, |literals| &mut literals.paths, keys) else {
+                    return Err(Term::Path(from, path));
+                };
+                let quick = match *from {
+                    Term::Id => call(quick),
+                    from => pipe(self.term(from), call(quick)),
+                };
+                path.0.drain(..count);
+                if path.0.is_empty() {
+                    return Ok(quick);
+                }
+                let iterates = iterates(&path);
+                let term = Term::Path(Box::new(quick), self.path(path));
+                Ok(if iterates { pipe(term, call("__tick")) } else { term })
+            }
+            Term::Obj(entries) if !entries.is_empty() => {
+                let keys: Option<Vec<Val>> = entries.iter().map(|(key, _)| text(key)).collect();
+                let Some(quick) = keys
+                    .and_then(|keys| self.take_out(quick::OBJECT, |literals| &mut literals.objects, keys))
+                else {
+                    return Err(Term::Obj(entries));
+                };
+                let values = entries
+                    .into_iter()
+                    .map(|(key, value)| match value {
+                        Some(value) => self.term(value),
+                        // {a} is {a: .a}.
+                        None => self.term(Term::Path(
+                            Box::new(Term::Id),
+                            Path(vec![(Part::Index(key), Opt::Essential)]),
+                        )),
+                    })
+                    .collect();
+                Ok(Term::Call(quick, values))
+            }
+            term => Err(term),
+        }
+    }
+
+    /// Puts a literal among those of its kind. Returns the name of its filter,
+    /// or none if there are too many.
+    fn take_out<T>(
+        &mut self,
+        prefix: &str,
+        kind: impl Fn(&mut Literals) -> &mut Vec<T>,
+        literal: T,
+    ) -> Option<&'s str> {
+        let literals = kind(self.literals.as_mut()?);
+        let number = literals.len();
+        if number == quick::MAX {
+            return None;
+        }
+        literals.push(literal);
+        Some(self.arena.alloc(format!("{prefix}{number}")))
+    }
+
+    fn path(&mut self, path: Path<Tree<'s>>) -> Path<Tree<'s>> {
+        let part = |part| match part {
+            Part::Index(index) => Part::Index(self.term(index)),
+            Part::Range(from, to) => Part::Range(from.map(|f| self.term(f)), to.map(|t| self.term(t))),
+        };
+        let (parts, optional): (Vec<_>, Vec<_>) = path.0.into_iter().unzip();
+        Path(parts.into_iter().map(part).zip(optional).collect())
+    }
+
+    fn boxed(&mut self, term: Tree<'s>) -> Box<Tree<'s>> {
+        Box::new(self.term(term))
     }
 
     fn entry(&mut self, (key, value): (Tree<'s>, Option<Tree<'s>>)) -> (Tree<'s>, Option<Tree<'s>>) {
@@ -306,95 +429,5 @@ impl<'s> Rewrite<'s> {
     /// The place of the first word of `term` that stands in the source.
     fn first_place(&self, term: &Tree<'s>) -> Option<(u32, u32)> {
         first_word(term).and_then(|word| line_and_column(self.source, word))
-    }
-}
-
-fn pipe<'s>(l: Tree<'s>, r: Tree<'s>) -> Tree<'s> {
-    Term::BinOp(Box::new(l), BinaryOp::Pipe(None), Box::new(r))
-}
-
-fn call<'s>(name: &'s str) -> Tree<'s> {
-    Term::Call(name, Vec::new())
-}
-
-/// The text of a term that is one literal text.
-fn literal<'s>(term: &Tree<'s>) -> Option<&'s str> {
-    match term {
-        Term::Str(None, parts) => match &parts[..] {
-            [StrPart::Str(text)] => Some(text),
-            _ => None,
-        },
-        Term::Var(name) => name.strip_prefix('$'),
-        _ => None,
-    }
-}
-
-fn first_word<'s>(term: &Tree<'s>) -> Option<&'s str> {
-    match term {
-        Term::Num(word)
-        | Term::Call(word, _)
-        | Term::Var(word)
-        | Term::Break(word)
-        | Term::Label(word, _) => Some(word),
-        Term::Fold(word, ..) => Some(word),
-        Term::Str(_, parts) => parts.iter().find_map(|part| match part {
-            StrPart::Str(text) => Some(*text),
-            StrPart::Term(term) => first_word(term),
-            StrPart::Char(_) => None,
-        }),
-        Term::Arr(inner) => inner.as_deref().and_then(first_word),
-        Term::Obj(entries) => entries.iter().find_map(|(key, _)| first_word(key)),
-        Term::Neg(inner) | Term::TryCatch(inner, _) => first_word(inner),
-        Term::BinOp(l, _, r) => first_word(l).or_else(|| first_word(r)),
-        Term::IfThenElse(branches, _) => branches.iter().find_map(|(test, _)| first_word(test)),
-        Term::Def(defs, inner) => defs.first().map(|def| def.name).or_else(|| first_word(inner)),
-        Term::Path(from, path) => first_word(from).or_else(|| {
-            path.0.iter().find_map(|(part, _)| match part {
-                Part::Index(index) => first_word(index),
-                Part::Range(from, to) => from.iter().chain(to).find_map(first_word),
-            })
-        }),
-        Term::Id | Term::Recurse => None,
-    }
-}
-
-/// Whether `term` calls `name`.
-fn calls(term: &Tree<'_>, name: &str) -> bool {
-    let inner = |term: &Tree<'_>| calls(term, name);
-    let in_pattern = |pattern: &Pattern<&str>| pattern_calls(pattern, name);
-    match term {
-        Term::Id | Term::Recurse | Term::Num(_) | Term::Var(_) | Term::Break(_) => false,
-        Term::Call(called, args) => *called == name || args.iter().any(inner),
-        Term::Str(_, parts) => parts.iter().any(|part| matches!(part, StrPart::Term(term) if inner(term))),
-        Term::Arr(term) => term.as_deref().is_some_and(inner),
-        Term::Obj(entries) => {
-            entries.iter().any(|(key, value)| inner(key) || value.as_ref().is_some_and(inner))
-        }
-        Term::Neg(term) | Term::Label(_, term) => inner(term),
-        Term::BinOp(l, op, r) => {
-            inner(l) || inner(r) || matches!(op, BinaryOp::Pipe(Some(pattern)) if in_pattern(pattern))
-        }
-        Term::Fold(_, xs, pattern, args) => inner(xs) || in_pattern(pattern) || args.iter().any(inner),
-        Term::TryCatch(term, catch) => inner(term) || catch.as_deref().is_some_and(inner),
-        Term::IfThenElse(branches, otherwise) => {
-            branches.iter().any(|(test, then)| inner(test) || inner(then))
-                || otherwise.as_deref().is_some_and(inner)
-        }
-        Term::Def(defs, term) => defs.iter().any(|def| inner(&def.body)) || inner(term),
-        Term::Path(from, path) => {
-            inner(from)
-                || path.0.iter().any(|(part, _)| match part {
-                    Part::Index(index) => inner(index),
-                    Part::Range(from, to) => from.iter().chain(to).any(inner),
-                })
-        }
-    }
-}
-
-fn pattern_calls(pattern: &Pattern<&str>, name: &str) -> bool {
-    match pattern {
-        Pattern::Var(_) => false,
-        Pattern::Arr(inner) => inner.iter().any(|p| pattern_calls(p, name)),
-        Pattern::Obj(inner) => inner.iter().any(|(key, p)| calls(key, name) || pattern_calls(p, name)),
     }
 }

@@ -175,9 +175,53 @@ fn a_mapping_that_never_ends_is_stopped() {
         "label $out | foreach repeat(1) as $x (0; . + $x; if . < 0 then ., break $out else empty end)",
         "first(repeat(1) | select(. == 2))",
         "{a: ([limit(1e9; repeat(1))] | length)}",
+        "[range(1000)] | [., ., .] | combinations",
+        "[range(1000)] | . as $l | [$l[] as $a | $l[] as $b | $a + $b] | length",
+        "[range(1000)] | reduce .[] as $a (.; reduce .[] as $b (.; .[0] += $a + $b))",
+        "[range(700)] | [.. as $a | .. as $b | 1] | length",
+        "[range(1000)] | [.[] as $a | map(. + $a)] | length",
     ] {
         let fault = failure(endless, json!({}));
         assert!(matches!(fault.problem, MappingProblem::TooMuch(_)), "{endless}: {fault}");
+    }
+}
+
+#[test]
+fn a_text_or_an_array_that_grows_without_end_is_stopped() {
+    for growing in [
+        "\"x\" * 9223372036854775807",
+        "1e30 * \"x\"",
+        "9223372036854775807 * \"x\"",
+        "{a: \"x\"} | .a *= 100000000",
+        "reduce range(60) as $i (\"x\"; . + .)",
+        "reduce range(60) as $i ([1]; . + .)",
+        "reduce range(60) as $i (\"x\"; . += .)",
+        "try (\"x\" * 100000000) catch 1",
+    ] {
+        let fault = failure(growing, Value::Null);
+        assert!(matches!(fault.problem, MappingProblem::TooMuch(_)), "{growing}: {fault}");
+    }
+    let fault = failure("reduce range(60) as $i (1; [., .])", Value::Null);
+    assert!(matches!(fault.problem, MappingProblem::Output(_)), "{fault}");
+}
+
+#[test]
+fn arithmetic_is_jqs() {
+    for (program, output) in [
+        ("\"ab\" * 2", json!("abab")),
+        ("2 * \"ab\"", json!("abab")),
+        ("\"ab\" * 0", json!(null)),
+        ("3 * 4, 3 + 4, 1.5 * 2", json!(12)),
+        ("[(1, 2) * (3, 5)]", json!([3, 5, 6, 10])),
+        ("[(1, 2) + (3, 5)]", json!([4, 6, 5, 7])),
+        ("{a: 1} * {b: {c: 2}}", json!({"a": 1, "b": {"c": 2}})),
+        ("{a: 1} + null", json!({"a": 1})),
+        ("{a: 2, b: 3} | .a *= .b", json!({"a": 6, "b": 3})),
+        ("{a: 2} | .a += 1", json!({"a": 3})),
+        ("[{a: 1} | .a += (1, 2)]", json!([{"a": 2}, {"a": 3}])),
+        ("[1] + [2]", json!([1, 2])),
+    ] {
+        assert_eq!(mapping(program).map(&Value::Null).unwrap()[0], output, "{program}");
     }
 }
 
@@ -196,6 +240,109 @@ fn bounded_loops_are_let_be() {
     ] {
         assert_eq!(mapping(program).map(&Value::Null).unwrap(), [output], "{program}");
     }
+}
+
+/// What a program gives in one form: its outputs up to the first error.
+fn in_form(source: &str, form: Form, input: &Value) -> Vec<Result<Val, jaq_json::Error>> {
+    let program =
+        program::compile(source, form).unwrap_or_else(|fault| panic!("{source}: {}", fault.problem));
+    let run = Run::new(program.literals.take());
+    let mut failed = false;
+    outputs(&program, &run, value::to_jaq(input))
+        .take_while(|output| !std::mem::replace(&mut failed, output.is_err()))
+        .collect()
+}
+
+#[test]
+fn the_quick_form_gives_what_jaq_gives() {
+    let input =
+        json!({"a": {"b": {"c": 1}}, "s": "x", "l": [1, {"k": 2}, {"k": null}], "null": null, "e": ""});
+    for source in [
+        ".a.b.c",
+        ".a.b | .c",
+        ".a[\"b\"].c",
+        ".absent.b",
+        ".s.b",
+        ".l.b",
+        ".l[1].k",
+        ".l[].k?",
+        ".l[1:][].k",
+        ".a?.b?",
+        ".a.b[.s]?",
+        ".a[.s].c",
+        "[.l[] | .k?]",
+        ".a as {b: {$c}} | $c",
+        "{a, s}",
+        "{a: .a.b.c, \"e\": null, t: true, f: false}",
+        "{a: (1, 2), b: (3, 4), c: (5, 6)}",
+        "{a: .l[], b: .l[]}",
+        "{a: empty, b: 1}",
+        "{a: 1, b: empty}",
+        "{a: error(\"x\"), b: 1}",
+        "{a: (1, error(\"x\")), b: (1, 2)}",
+        "{a: 1, b: (1, error(\"x\"), 2), c: (3, 4)}",
+        "[limit(3; {a: range(9), b: (1, 2)})]",
+        "[{a: (1, 2), b: (3, 4)} | try error catch .]",
+        "{a: 1, a: 2}",
+        "{a: {b: {c: (1, 2)}, d: (3, 4)}}",
+        "{(.s): 1, t: 2}",
+        "{\"a\\(.s)\": 1}",
+        "{\"\\n\": \"\\u00e9\"}",
+        "{$__loc__}?",
+        "{a: \"x\", b: \"x\\(.s)y\"}",
+        "{A: \"one\", B: \"two\"}[\"A\", \"B\", \"C\"]",
+        "{A: \"one\"}.A",
+        "[\"a\", null, [], {}] | .[]",
+        "if .null == null then \"n\" else \"v\" end",
+        "def f: .a.b; def g($x): {x: $x, y: f}; g(1, 2)",
+        "def null: 3; [null, .null]",
+        "def f(true): true; f(1)",
+        "def r: if . > 3 then . else . + 1 | r end; {a: (0 | r)}",
+        "reduce .l[] as $x ({n: 0}; {n: (.n + 1), last: $x})",
+        "[foreach (1, 2) as $x ({}; {v: $x}; .v)]",
+        ".a.b.c |= . + 1",
+        ".a.b = \"x\" | .a.b",
+        ".a.d += 1",
+        "path(.a.b)",
+        "[paths]",
+        "del(.a.b)",
+        "to_entries[0].key",
+        "with_entries(.value = null)",
+        ".. | .c?",
+        "first(.a.b)",
+        "[.l[] | objects | has(\"k\")]",
+        "{a: (.s | test(\"x\")), b: (.s | sub(\"x\"; \"y\"))}",
+        "label $out | {a: (1, break $out, 2)}",
+        "try {a: error({m: 1})} catch .m",
+        "{a: 1} + {b: 2} | keys",
+        "@json \"v: \\(.a)\"",
+        "{user: .s, \"b-c\": .[\"b-c\"]}",
+        "{if: 1, and: 2} | .if, .and",
+    ] {
+        if Mapping::compile("map.jq", source).is_ok() {
+            assert_eq!(
+                in_form(source, Form::Quick, &input),
+                in_form(source, Form::Plain, &input),
+                "{source}"
+            );
+            assert_eq!(
+                in_form(source, Form::Traced, &input),
+                in_form(source, Form::Plain, &input),
+                "{source}"
+            );
+        } else {
+            assert!(source.contains("$__loc__"), "{source} doesn't compile");
+        }
+    }
+}
+
+#[test]
+fn a_program_with_many_literals_is_the_same() {
+    let fields: Vec<String> = (0..300).map(|n| format!("k{n}: [.k{n}, \"v{n}\", {{n: {n}}}]")).collect();
+    let source = format!("{{{}}}", fields.join(", "));
+    let input = json!({"k7": 7, "k299": 299});
+    assert_eq!(in_form(&source, Form::Quick, &input), in_form(&source, Form::Plain, &input));
+    assert_eq!(mapping(&source).map(&input).unwrap()[0]["k299"], json!([299, "v299", {"n": 299}]));
 }
 
 #[test]

@@ -42,9 +42,21 @@ pub(super) struct NotJson {
     pub problem: &'static str,
 }
 
+/// How many values an output may hold. A value can hold another one twice
+/// without taking more room, and so be larger than the memory once it is JSON.
+const MAX_VALUES: usize = 1_000_000;
+
 /// The output of a program as JSON.
 pub(super) fn from_jaq(value: &Val) -> Result<Value, NotJson> {
+    json(value, &mut 0)
+}
+
+fn json(value: &Val, count: &mut usize) -> Result<Value, NotJson> {
     let fail = |problem| NotJson { path: Vec::new(), problem };
+    *count += 1;
+    if *count > MAX_VALUES {
+        return Err(fail("the output holds more than a million values"));
+    }
     Ok(match value {
         Val::Null => Value::Null,
         Val::Bool(b) => Value::Bool(*b),
@@ -59,7 +71,7 @@ pub(super) fn from_jaq(value: &Val) -> Result<Value, NotJson> {
             items
                 .iter()
                 .enumerate()
-                .map(|(at, item)| from_jaq(item).map_err(|fault| within(fault, at.to_string())))
+                .map(|(at, item)| json(item, count).map_err(|fault| within(fault, at.to_string())))
                 .collect::<Result<_, _>>()?,
         ),
         Val::Obj(fields) => {
@@ -70,7 +82,7 @@ pub(super) fn from_jaq(value: &Val) -> Result<Value, NotJson> {
                     _ => None,
                 }
                 .ok_or_else(|| fail("an object has a key that isn't a text"))?;
-                let value = from_jaq(value).map_err(|fault| within(fault, name.clone()))?;
+                let value = json(value, count).map_err(|fault| within(fault, name.clone()))?;
                 map.insert(name, value);
             }
             Value::Object(map)

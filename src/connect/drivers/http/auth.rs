@@ -1,9 +1,10 @@
 //! How a member shows who it is.
 
-use super::client::{from_driver_status, read_limited, transport};
-use super::settings::{ApiKeyPlace, Auth};
+use super::client::{from_driver_status, read_limited, refuse_plain, transport};
+use super::settings::{ApiKeyPlace, Auth, HttpConnection};
 use super::{DriverFault, Settings};
 use crate::connect::drivers::SecretText;
+use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{RequestBuilder, Url};
 use std::time::{Duration, Instant};
 
@@ -39,10 +40,14 @@ pub(super) struct OauthClient {
 }
 
 impl Credentials {
-    pub fn new(auth: &Auth, http: &reqwest::Client, settings: &Settings) -> Result<Credentials, DriverFault> {
+    pub fn new(
+        connection: &HttpConnection,
+        http: &reqwest::Client,
+        settings: &Settings,
+    ) -> Result<Credentials, DriverFault> {
         let find = |name: &str| settings.secrets.find(name);
         let fixed = |name: &str, token| Ok(Credentials::Fixed { name: name.to_owned(), token });
-        match auth {
+        match &connection.auth {
             Auth::None => fixed("(none)", Token::None),
             Auth::Bearer { secret } => fixed(secret, Token::Bearer(find(secret)?)),
             Auth::Basic { user, secret } => {
@@ -53,7 +58,15 @@ impl Credentials {
                 fixed(secret, Token::Query { name: name.clone(), key: find(secret)? })
             }
             Auth::ApiKey { place: ApiKeyPlace::Header, name, secret } => {
-                fixed(secret, Token::Header { name: name.clone(), key: find(secret)? })
+                let key = find(secret)?;
+                let fits = HeaderName::from_bytes(name.as_bytes()).is_ok()
+                    && HeaderValue::from_str(key.expose()).is_ok();
+                if !fits {
+                    return Err(DriverFault::halt(format!(
+                        "http.auth.name or the secret {secret} holds a character that a header can't; correct it"
+                    )));
+                }
+                fixed(secret, Token::Header { name: name.clone(), key })
             }
             Auth::Oauth2 { token_url, client_id, secret, scope } => {
                 let url = settings.fill(token_url, "http.auth.token_url")?;
@@ -65,6 +78,7 @@ impl Credentials {
                             "http.auth.token_url isn't an http or https address; correct the setting",
                         )
                     })?;
+                refuse_plain(&url, connection.plain_http, "http.auth.token_url")?;
                 Ok(Credentials::Client(Box::new(OauthClient {
                     http: http.clone(),
                     url,
@@ -117,13 +131,13 @@ pub(super) fn apply(request: RequestBuilder, token: Token) -> RequestBuilder {
         Token::Bearer(token) => request.bearer_auth(token.expose()),
         Token::Basic { user, password } => request.basic_auth(user, Some(password.expose())),
         Token::Query { name, key } => request.query(&[(name.as_str(), key.expose())]),
-        Token::Header { name, key } => match reqwest::header::HeaderValue::from_str(key.expose()) {
+        Token::Header { name, key } => match HeaderValue::from_str(key.expose()) {
             Ok(mut value) => {
                 value.set_sensitive(true);
                 request.header(name, value)
             }
-            // reqwest refuses the request, without printing the value.
-            Err(_) => request.header(name, key.expose()),
+            // It was checked when it was read.
+            Err(_) => request,
         },
     }
 }

@@ -4,7 +4,7 @@ use super::auth::{Credentials, apply};
 use super::settings::{HttpConnection, Retry};
 use super::{DriverFault, Settings};
 use reqwest::header::{
-    ETAG, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION, RETRY_AFTER,
+    ACCEPT, ETAG, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION, RETRY_AFTER,
 };
 use reqwest::{StatusCode, Url, redirect};
 use serde_json::Value;
@@ -65,9 +65,10 @@ impl Client {
     pub fn new(connection: &HttpConnection, settings: &Settings) -> Result<Client, DriverFault> {
         let base = settings.fill(&connection.base, "http.base")?;
         let base = directory(&base)?;
+        refuse_plain(&base, connection.plain_http, "http.base")?;
         let http = build(&base, Duration::from_secs(connection.timeout_seconds.max(1)))?;
         Ok(Client {
-            credentials: Credentials::new(&connection.auth, &http, settings)?,
+            credentials: Credentials::new(connection, &http, settings)?,
             http,
             base,
             retry: connection.retry.clone(),
@@ -138,7 +139,7 @@ impl Client {
         query: &[(String, String)],
         validators: Option<(Option<&str>, Option<&str>)>,
     ) -> Result<Answer, Failure> {
-        let mut request = self.http.get(url.clone()).query(query);
+        let mut request = self.http.get(url.clone()).header(ACCEPT, "application/json").query(query);
         if let Some((etag, last_modified)) = validators {
             if let Some(etag) = etag {
                 request = request.header(IF_NONE_MATCH, etag);
@@ -180,6 +181,21 @@ fn directory(base: &str) -> Result<Url, DriverFault> {
         && url.query().is_none()
         && url.fragment().is_none();
     if matches!(url.scheme(), "http" | "https") && url.has_host() && plain { Ok(url) } else { Err(wrong()) }
+}
+
+/// Refuses plain http to another machine, unless it was allowed.
+pub(super) fn refuse_plain(url: &Url, allowed: bool, name: &str) -> Result<(), DriverFault> {
+    let here = url.host_str().is_some_and(|host| {
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    });
+    if url.scheme() == "https" || here || allowed {
+        return Ok(());
+    }
+    Err(DriverFault::halt(format!(
+        "{name} is plain http to another machine, and whoever is between could read the secrets and the records; set \
+         an https address, or plain_http = true in [http] of the connector if the network is trusted"
+    )))
 }
 
 /// The HTTP client. TLS is rustls with ring, named here because reqwest comes
@@ -333,7 +349,7 @@ fn jitter(retry: &Retry, attempt: u32) -> Duration {
         .min(retry.ceiling_seconds.saturating_mul(1000));
     // Without randomness the whole bound is waited for.
     let random = getrandom::u64().unwrap_or(u64::MAX);
-    Duration::from_millis((u128::from(random) * (u128::from(bound) + 1) >> 64) as u64)
+    Duration::from_millis(((u128::from(random) * (u128::from(bound) + 1)) >> 64) as u64)
 }
 
 #[cfg(test)]
@@ -346,6 +362,25 @@ mod tests {
         for wrong in ["ftp://b.nc", "b.nc", "https://u:p@b.nc", "https://b.nc/?k=v", "https://b.nc/#x", ""] {
             let fault = directory(wrong).unwrap_err().to_string();
             assert!(fault.starts_with("http.base"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn plain_http_stays_on_this_machine_unless_it_is_allowed() {
+        let refused =
+            |url: &str, allowed| refuse_plain(&Url::parse(url).unwrap(), allowed, "http.base").is_err();
+        for url in [
+            "https://b.nc",
+            "http://localhost:1",
+            "http://127.0.0.1",
+            "http://127.9.9.9:80",
+            "http://[::1]:1",
+        ] {
+            assert!(!refused(url, false), "{url}");
+        }
+        for url in ["http://b.nc", "http://10.0.0.1", "http://localhost.b.nc", "http://127.0.0.1.b.nc"] {
+            assert!(refused(url, false), "{url}");
+            assert!(!refused(url, true), "{url}");
         }
     }
 

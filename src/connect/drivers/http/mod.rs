@@ -20,6 +20,9 @@ use serde_json::Value;
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 
+/// How many pages are remembered for conditional requests.
+const MAX_KNOWN: usize = 10_000;
+
 /// A source that reads pages of JSON over HTTP.
 pub struct HttpSource {
     client: Client,
@@ -85,6 +88,10 @@ impl HttpSource {
         if let Some((next, query, known)) = self.pending.take()
             && after == Some(&next)
         {
+            // Queries of pages that no longer come up stay: forget all, and read once more.
+            if self.known.len() >= MAX_KNOWN {
+                self.known.clear();
+            }
             self.known.insert(query, known);
         }
         // What is left of a page is only good for the checkpoint that asks for it.

@@ -4,7 +4,7 @@ use super::settings::{HttpRead, Since, SinceForm};
 use super::{Checkpoint, DriverFault, Record, Rejected};
 use crate::connect::helpers::utc_time;
 use jiff::tz::{Offset, TimeZone};
-use jiff::{Span, Timestamp};
+use jiff::{Span, Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -130,6 +130,7 @@ pub(super) fn read(mut body: Value, read: &HttpRead, keys: &Keys) -> Result<Page
         )));
     };
     let mut page = Page { records: Vec::with_capacity(items.len()), rejected: Vec::new(), next, high: None };
+    let now = Timestamp::now().round(Unit::Second).unwrap_or(Timestamp::MAX).to_string();
     for (at, value) in items.into_iter().enumerate() {
         let Some(key) = scalar(&value, &keys.key) else {
             page.rejected.push(Rejected {
@@ -140,10 +141,12 @@ pub(super) fn read(mut body: Value, read: &HttpRead, keys: &Keys) -> Result<Page
         };
         let version = keys.version.as_deref().and_then(|pointer| scalar(&value, pointer));
         if let Some(since) = &read.since {
-            // A record without a time is read in every round that comes across it, and moves nothing.
+            // A record without a time is read in every round that comes across it, and moves
+            // nothing. Nor does one from the future: it would hide all that comes before it.
             let time =
                 value.pointer(&since.time).and_then(Value::as_str).and_then(|time| utc_time(time).ok());
             if let Some(time) = time
+                && !later(&time, &now)
                 && page.high.as_deref().is_none_or(|high| later(&time, high))
             {
                 page.high = Some(time);

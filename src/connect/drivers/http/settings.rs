@@ -12,6 +12,10 @@ pub struct HttpConnection {
     /// How the member shows who it is.
     #[serde(default)]
     pub auth: Auth,
+    /// Whether plain http is allowed to another machine. On it, secrets and
+    /// records can be read by whoever is between.
+    #[serde(default)]
+    pub plain_http: bool,
     /// The time for one request with its answer, in seconds.
     #[serde(default = "timeout_seconds")]
     pub timeout_seconds: u64,

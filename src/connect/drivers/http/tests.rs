@@ -20,6 +20,7 @@ struct Seen {
     headers: HeaderMap,
 }
 
+type Shared = (Arc<Mutex<Vec<Seen>>>, Arc<Reply>);
 type Reply = dyn Fn(usize, &Seen) -> Response + Send + Sync;
 
 #[derive(Clone)]
@@ -34,9 +35,7 @@ impl Server {
     async fn start(reply: impl Fn(usize, &Seen) -> Response + Send + Sync + 'static) -> Server {
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
         let reply: Arc<Reply> = Arc::new(reply);
-        let handler = |State((seen, reply)): State<(Arc<Mutex<Vec<Seen>>>, Arc<Reply>)>,
-                       RawQuery(query): RawQuery,
-                       headers: HeaderMap| async move {
+        let handler = |State((seen, reply)): State<Shared>, RawQuery(query): RawQuery, headers: HeaderMap| async move {
             let request = Seen { query: query.unwrap_or_default(), headers };
             let before = {
                 let mut seen = seen.lock().unwrap();
@@ -214,6 +213,24 @@ async fn pages_are_followed_by_a_start_and_the_next_round_begins_at_the_last_day
             "_order=at&at%7CdatetimeGt=2026-03-03&start=2&apiKey=s3cret"
         ]
     );
+}
+
+#[tokio::test]
+async fn a_record_from_the_future_hides_nothing_that_comes_before_it() {
+    let server = Server::start(|_, _| {
+        let mut body = page(&[1, 2], None);
+        body["data"][1]["at"] = json!("2999-01-01T00:00:00Z");
+        json(body)
+    })
+    .await;
+    let mut setup = Setup::new(&server);
+    setup.read = "path = \"t\"\nquery = { from = \"{since}\" }\nitems = \"/data\"\n\
+                  since = { time = \"/at\", form = \"utc\" }"
+        .into();
+    let mut source = setup.open();
+    let (_, after) = round(&mut source, None, MANY).await;
+    round(&mut source, after, MANY).await;
+    assert_eq!(server.queries()[1], "from=2026-03-01T13%3A30%3A00Z&apiKey=s3cret");
 }
 
 #[tokio::test]
