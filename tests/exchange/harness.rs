@@ -396,7 +396,11 @@ pub fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
         if kind.is_dir() {
             all.extend(files(&entry.path()));
         } else if kind.is_file() {
-            all.push((entry.path(), std::fs::read(entry.path()).unwrap()));
+            match std::fs::read(entry.path()) {
+                Ok(bytes) => all.push((entry.path(), bytes)),
+                // A hub that runs replaces HEAD, and deletes logs that are done with.
+                Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound),
+            }
         }
     }
     all
