@@ -27,22 +27,42 @@ const DAMAGES: [Damage; 15] = [
     ("sled's file is deleted", |hub| remove(&hub.join("state/db")), "state/db is missing"),
     ("sled's file is cut in half", |hub| cut(&hub.join("state/db"), |n| n / 2), "the state"),
     ("sled's file is empty", |hub| cut(&hub.join("state/db"), |n| n), "the state"),
-    ("the state's folder is gone", |hub| std::fs::remove_dir_all(hub.join("state")).unwrap(), "state/db is missing"),
-    ("a segment is cut within a batch", |hub| cut(&hub.join("segments/00000001.seg"), |_| 700), "segments/00000001.seg has"),
-    ("a segment is gone", |hub| remove(&hub.join("segments/00000001.seg")), "segments/00000001.seg is missing"),
+    (
+        "the state's folder is gone",
+        |hub| std::fs::remove_dir_all(hub.join("state")).unwrap(),
+        "state/db is missing",
+    ),
+    (
+        "a segment is cut within a batch",
+        |hub| cut(&hub.join("segments/00000001.seg"), |_| 700),
+        "segments/00000001.seg has",
+    ),
+    (
+        "a segment is gone",
+        |hub| remove(&hub.join("segments/00000001.seg")),
+        "segments/00000001.seg is missing",
+    ),
     ("HEAD is gone", |hub| remove(&hub.join("HEAD")), "no HEAD"),
-    ("HEAD isn't one", |hub| std::fs::write(hub.join("HEAD"), "{}").unwrap(), "HEAD isn't what was written there"),
+    (
+        "HEAD isn't one",
+        |hub| std::fs::write(hub.join("HEAD"), "{}").unwrap(),
+        "HEAD isn't what was written there",
+    ),
     ("HEAD is older", |hub| number_of_head(hub, |n| n - 3), "its HEAD is too old"),
     ("the state is older", |hub| number_of_head(hub, |n| n + 1), "it is behind its HEAD"),
     ("the ids are cut", |hub| cut(&hub.join("ids/ids"), |_| 64), "ids/ids has"),
     ("the slots are cut", |hub| cut(&hub.join("slots/slots"), |_| 1), "slots/slots has"),
     ("the journal is cut", |hub| cut(&hub.join("journal/entries"), |n| n / 2), "journal/entries has"),
     ("the journal is gone", |hub| remove(&hub.join("journal/entries")), "journal/entries is missing"),
-    ("only HEAD is left", |hub| {
-        for part in ["state", "segments", "slots", "ids", "journal", "quarantine", "bus"] {
-            let _ = std::fs::remove_dir_all(hub.join(part));
-        }
-    }, "state/db is missing"),
+    (
+        "only HEAD is left",
+        |hub| {
+            for part in ["state", "segments", "slots", "ids", "journal", "quarantine", "bus"] {
+                let _ = std::fs::remove_dir_all(hub.join(part));
+            }
+        },
+        "state/db is missing",
+    ),
 ];
 
 /// Makes HEAD tell of another commit.

@@ -145,9 +145,11 @@ pub fn reconcile(folder: &Path, events: usize, seed: u64) -> u64 {
         let row = server.offer(row);
         (format!("offer/{}", text(&row, "/id")), text(&row, "/numero").to_owned())
     }));
-    let got = counted(types[OFFER].iter().map(|event| {
-        (text(event, "/subject").to_owned(), text(event, "/data/number").to_owned())
-    }));
+    let got = counted(
+        types[OFFER]
+            .iter()
+            .map(|event| (text(event, "/subject").to_owned(), text(event, "/data/number").to_owned())),
+    );
     same("offers", &served, &got);
     assert!(got.values().all(|count| *count == 1));
 

@@ -69,7 +69,11 @@ fn a_master_key_that_is_another_is_refused() {
         let path = folder.path().join("hub/keys/master.key");
         // The publisher's secret has the same form.
         let other = std::fs::read(folder.path().join("province-sud/keys/id.secret")).unwrap();
-        if lost { std::fs::remove_file(&path).unwrap() } else { std::fs::write(&path, other).unwrap() }
+        if lost {
+            std::fs::remove_file(&path).unwrap()
+        } else {
+            std::fs::write(&path, other).unwrap()
+        }
         let ended = Process::hub(folder.path()).end();
         assert!(ended.sentence(USAGE).contains("put the right file back"), "{}", ended.stderr);
         assert!(path.exists() != lost, "a new key is no use, and hides that one is missing");
@@ -111,7 +115,9 @@ fn a_record_that_does_not_map_is_set_aside_without_a_word_of_the_person() {
         text.replace(&line, &format!("base_url = \"{}\"", server.url()))
     });
     let map = province.join("connectors/boost/jobseekers.jq");
-    edit(&map, |text| text.replace("birthdate: (.dateNaissance | partial_date)", "birthdate: (.nom | partial_date)"));
+    edit(&map, |text| {
+        text.replace("birthdate: (.dateNaissance | partial_date)", "birthdate: (.nom | partial_date)")
+    });
 
     let mut process = Process::hub(folder.path());
     process.answers(folder.path());
