@@ -70,10 +70,6 @@ impl Process {
         Process::start(&["hub", "--config", folder.join("hub/hub.toml").to_str().unwrap()])
     }
 
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
