@@ -85,7 +85,10 @@ fn test(folder: &Path, schemas: Option<&Path>) -> anyhow::Result<(String, usize)
             }
         };
     }
-    let _ = writeln!(report, "{} cases, {failed} failing", outcomes.len());
+    let _ = match outcomes.len() {
+        1 => writeln!(report, "1 case, {failed} failing"),
+        cases => writeln!(report, "{cases} cases, {failed} failing"),
+    };
     Ok((report, failed))
 }
 

@@ -6,6 +6,7 @@ use crate::connect::ConnectFault;
 use crate::demo::DemoFault;
 use crate::fault::Exit;
 use crate::hub::HubFault;
+use crate::keys::KeyFault;
 use crate::ops::client::CallFault;
 use crate::ops::http::HttpFault;
 use crate::ops::node::NodeFault;
@@ -55,7 +56,7 @@ fn exit(fault: &anyhow::Error) -> Exit {
 /// The exit status that one cause means, if it says. Faults that only pass on
 /// another's words hide it from the chain: they are looked into.
 fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
-    if cause.is::<ConfigFault>() || cause.is::<SecretFault>() {
+    if cause.is::<ConfigFault>() || cause.is::<SecretFault>() || cause.is::<KeyFault>() {
         Some(Exit::Usage)
     } else if cause.is::<CallFault>() || cause.is::<HttpFault>() || cause.is::<SocketFault>() {
         Some(Exit::Unreachable)

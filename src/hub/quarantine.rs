@@ -100,7 +100,7 @@ pub(super) fn is_repeat(shared: &Shared, refused: &Refused) -> Result<bool, HubF
     Ok(shared.store.get(&known_key(&known_by(shared, &plain(refused))))?.is_some())
 }
 
-/// Prepares `refused` for [`write`]. Only the recording stage adds to the
+/// Prepares `refused` for [`write()`]. Only the recording stage adds to the
 /// quarantine, so the indexes are known before the commit.
 pub(super) fn items(
     shared: &Shared,
