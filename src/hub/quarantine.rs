@@ -42,11 +42,11 @@ pub struct Row {
     pub until: i64,
     /// The member that the broker authenticated.
     pub user: Option<String>,
-    /// The source that the message names, cut to 128 characters.
+    /// The source that the message names; none where it hasn't the form of one.
     pub source: Option<String>,
-    /// The id that the message names, cut to 128 characters.
+    /// The id that the message names; none where it hasn't the form of one.
     pub id: Option<String>,
-    /// The type that the message names, cut to 128 characters.
+    /// The type that the message names; none where it hasn't the form of one.
     pub event_type: Option<String>,
     log: String,
     offset: u64,
@@ -115,16 +115,16 @@ pub(super) fn items(
         let (message, plain) = (refused.received.message(), plain(refused));
         let mut sealed = Vec::with_capacity(plain.len() + 16);
         seal::seal(&key, index, &plain, &mut sealed);
-        let bounded = |text: Option<&str>| text.map(|t| t.chars().take(128).collect());
+        let claims = refused.received.claims();
         let row = Row {
             reason: refused.refusal.reason.as_str().to_owned(),
             detail: refused.refusal.detail.clone(),
             at: at.as_millisecond(),
             until: at.as_millisecond() + i64::from(shared.quarantine_days) * 86_400_000,
-            user: bounded(message.user_id.as_deref()),
-            source: bounded(message.text("cloudEvents_source")),
-            id: bounded(message.text("cloudEvents_id").or(message.message_id.as_deref())),
-            event_type: bounded(message.text("cloudEvents_type").or(message.kind.as_deref())),
+            user: message.user_id.clone(),
+            source: claims.source,
+            id: claims.id,
+            event_type: claims.event_type,
             log: String::new(),
             offset: 0,
             length: sealed.len() as u64,
@@ -215,8 +215,9 @@ pub(super) async fn expire(shared: &Shared, now: jiff::Timestamp) -> Result<usiz
                 if tx.get(&known).is_some_and(|last| last == index.to_be_bytes()) {
                     tx.remove(&known);
                 }
-                let current = current_log(tx).is_some_and(|log| log == row.log);
-                if !needed.contains(&row.log) && !current {
+                // Where it was the one being written, the next message begins
+                // another.
+                if !needed.contains(&row.log) {
                     tx.delete_log(&row.log);
                 }
             }

@@ -5,7 +5,7 @@ use crate::event::{Attributes, MemberName};
 use crate::fault::Refusal;
 use crate::hub::check::{Decoded, Refused};
 use crate::hub::quarantine;
-use crate::hub::recorded::{self, BatchRow, Class, RecordedBatch, RecordedEvent, SLOTS_LOG};
+use crate::hub::recorded::{self, BatchRow, Class, EVENT_BYTES, RecordedBatch, RecordedEvent, SLOTS_LOG};
 use crate::hub::world::World;
 use crate::hub::{HubFault, Shared};
 use crate::journal::{self, Entry, Leaf};
@@ -265,11 +265,11 @@ impl Builder<'_> {
             return Ok(());
         };
         let Ok(addressee) = MemberName::parse(user) else { return Ok(()) };
-        let bounded = |text: Option<&str>| text.map(|t| t.chars().take(128).collect::<String>());
+        let claims = refused.received.claims();
         let record = serde_json::json!({
-            "source": bounded(message.text("cloudEvents_source")),
-            "id": bounded(message.message_id.as_deref()),
-            "type": bounded(message.kind.as_deref()),
+            "source": claims.source,
+            "id": claims.id,
+            "type": claims.event_type,
             "reason": refused.refusal.reason.as_str(),
             "detail": refused.refusal.detail,
             "received_at": self.at.to_string(),
@@ -325,7 +325,7 @@ impl Builder<'_> {
         let number = self.class_number(class);
         self.signed.push(signed);
         self.lengths.push((number, (self.sealed.len() - before) as u32));
-        self.bytes += plain.len() * 2 + 512;
+        self.bytes += plain.len() * 2 + EVENT_BYTES;
         self.events.push(Some(RecordedEvent { attributes, signature, body, key, name }));
         self.next += 1;
         Ok(())

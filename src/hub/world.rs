@@ -57,15 +57,6 @@ pub(super) struct InForce {
 }
 
 impl InForce {
-    fn of(agreement: &Agreement) -> InForce {
-        InForce {
-            reference: agreement.reference(),
-            provider: agreement.provider.clone(),
-            recipient: agreement.recipient.clone(),
-            grants: agreement.grants.iter().map(|g| (g.event_type.clone(), g.versions.clone())).collect(),
-        }
-    }
-
     /// Whether it grants events of `class` from `publisher` to `recipient`.
     pub(super) fn covers(&self, publisher: &str, recipient: &str, class: &Class) -> bool {
         self.provider.as_str() == publisher
@@ -123,19 +114,43 @@ impl World {
         })
     }
 
-    /// The agreements in force.
-    fn in_force(&self) -> impl Iterator<Item = &Arc<Agreement>> {
+    /// The agreements in force, for some of what they grant at least.
+    pub(super) fn in_force(&self) -> impl Iterator<Item = &Arc<Agreement>> {
         let all = self.agreements.all(self.day).filter(|(_, status)| status.is_in_force());
         all.map(|(agreement, _)| agreement)
             .filter(|agreement| !self.unfit.contains_key(&agreement.reference()))
     }
 
-    /// Why `agreement` isn't in force; none where it is, with all it grants.
+    /// `agreement` as the row of its set keeps it: with the grants that count,
+    /// which those of a type that another agreement grants too don't.
+    fn as_in_force(&self, agreement: &Agreement) -> InForce {
+        let (provider, recipient) = (&agreement.provider, &agreement.recipient);
+        let counts = |grant: &&Grant| {
+            let of = |version| {
+                self.grant(provider.as_str(), recipient.as_str(), grant.event_type.as_str(), version)
+            };
+            grant.versions.iter().any(|version| of(*version).is_some())
+        };
+        let grants = agreement.grants.iter().filter(counts);
+        InForce {
+            reference: agreement.reference(),
+            provider: provider.clone(),
+            recipient: recipient.clone(),
+            grants: grants.map(|grant| (grant.event_type.clone(), grant.versions.clone())).collect(),
+        }
+    }
+
+    /// Why `agreement` isn't in force, or isn't for all that it grants; none
+    /// where it is.
     pub(super) fn not_in_force(&self, agreement: &Agreement, status: &Status) -> Option<String> {
         match (self.unfit.get(&agreement.reference()), status) {
             (Some(unfit), _) => Some(unfit.clone()),
             (None, Status::InForce) => None,
-            (None, status) => Some(status.to_string()),
+            (None, Status::NotInForce(reason)) => Some(reason.to_string()),
+            (None, Status::InForceExcept(conflicts)) => {
+                let conflicts: Vec<_> = conflicts.iter().map(ToString::to_string).collect();
+                Some(conflicts.join("; "))
+            }
         }
     }
 
@@ -148,7 +163,7 @@ impl World {
         let mut leaves = self.changed_keys(store, own, at, &mut rows)?;
 
         let in_force: Vec<&Arc<Agreement>> = self.in_force().collect();
-        let set: Vec<InForce> = in_force.iter().map(|a| InForce::of(a)).collect();
+        let set: Vec<InForce> = in_force.iter().map(|a| self.as_in_force(a)).collect();
         let (number, last) = current_set(store)?;
         let mut adopted = number;
         if set != last {
