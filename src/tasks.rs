@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinError;
 
 /// Below this, splitting costs more than it gains.
 const WORTH_SPLITTING: usize = 16;
@@ -44,11 +45,7 @@ where
             let permit = permits().acquire().await.ok();
             let done = tokio::task::spawn_blocking(move || work(chunk)).await;
             drop(permit);
-            match done {
-                Ok(results) => results,
-                // A panic in the work is ours: it goes on where it would have.
-                Err(fault) => std::panic::resume_unwind(fault.into_panic()),
-            }
+            result(done).await
         });
     }
     let mut results = Vec::new();
@@ -72,17 +69,35 @@ where
         results.push(first.await);
     }
     for other in others {
-        match other.await {
-            Ok(result) => results.push(result),
-            Err(fault) => std::panic::resume_unwind(fault.into_panic()),
-        }
+        results.push(result(other.await).await);
     }
     results
+}
+
+/// The result of a task of ours.
+async fn result<T>(done: Result<T, JoinError>) -> T {
+    match done {
+        Ok(result) => result,
+        // A panic in the work is ours: it goes on where it would have.
+        Err(fault) if fault.is_panic() => std::panic::resume_unwind(fault.into_panic()),
+        // The runtime ends, and whoever waits for this ends with it.
+        Err(_) => std::future::pending().await,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_runtime_that_ends_is_no_panic() {
+        let task = tokio::spawn(std::future::pending::<()>());
+        task.abort();
+        let ended = task.await;
+        assert!(ended.as_ref().is_err_and(JoinError::is_cancelled));
+        let hour = std::time::Duration::from_secs(3600);
+        assert!(tokio::time::timeout(hour, result(ended)).await.is_err());
+    }
 
     #[tokio::test]
     async fn the_results_are_in_the_order_of_the_items() {
