@@ -5,7 +5,7 @@ use crate::event::{Attributes, MemberName};
 use crate::fault::Refusal;
 use crate::hub::check::{self, Decoded, Refused};
 use crate::hub::quarantine;
-use crate::hub::recorded::{self, BatchRow, Class, RecordedBatch, RecordedEvent, SLOTS_LOG};
+use crate::hub::recorded::{self, BatchRow, Class, EVENT_BYTES, RecordedBatch, RecordedEvent, SLOTS_LOG};
 use crate::hub::world::World;
 use crate::hub::{HubFault, Shared};
 use crate::journal::{self, Entry, Leaf};
@@ -325,7 +325,7 @@ impl Builder<'_> {
         let number = self.class_number(class);
         self.signed.push(signed);
         self.lengths.push((number, (self.sealed.len() - before) as u32));
-        self.bytes += plain.len() * 2 + 512;
+        self.bytes += plain.len() * 2 + EVENT_BYTES;
         self.events.push(Some(RecordedEvent { attributes, signature, body, key, name }));
         self.next += 1;
         Ok(())

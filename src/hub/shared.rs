@@ -6,7 +6,7 @@ use crate::hub::HubFault;
 use crate::hub::check::Rules;
 use crate::hub::decide::Cut;
 use crate::hub::recorded::{Timeline, decode_row};
-use crate::hub::release::{Cursor, cursor_key};
+use crate::hub::release::{Cursor, Room, cursor_key};
 use crate::hub::world::{self, InForce, Sources, World};
 use crate::keys::{Jwks, PrivateKey};
 use crate::metrics::Metrics;
@@ -45,6 +45,8 @@ pub(crate) struct Shared {
     pub(super) epoch: u32,
     pub(super) ids: Mutex<Ids>,
     pub(super) timeline: Arc<Timeline>,
+    /// Room in memory for what is decided and on its way to its recipients.
+    pub(super) release_room: Room,
     pub(super) rules: Rules,
     pub(super) limits: BatchLimits,
     pub(super) segment_bytes: u64,
@@ -93,6 +95,7 @@ impl Shared {
             epoch,
             ids: Mutex::new(ids),
             timeline,
+            release_room: Room::default(),
             rules: settings.rules,
             limits: settings.limits,
             segment_bytes: settings.segment_bytes,
