@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinError;
 
 /// Below this, splitting costs more than it gains.
 const WORTH_SPLITTING: usize = 16;
@@ -46,8 +47,7 @@ where
             drop(permit);
             match done {
                 Ok(results) => results,
-                // A panic in the work is ours: it goes on where it would have.
-                Err(fault) => std::panic::resume_unwind(fault.into_panic()),
+                Err(fault) => unfinished(fault).await,
             }
         });
     }
@@ -56,6 +56,16 @@ where
         results.extend(part);
     }
     results
+}
+
+/// What becomes of whoever awaits a part that gave no result.
+async fn unfinished<T>(fault: JoinError) -> T {
+    match fault.try_into_panic() {
+        // A panic in the work is ours: it goes on where it would have.
+        Ok(panic) => std::panic::resume_unwind(panic),
+        // The runtime ends, and whoever awaits this ends with it.
+        Err(_) => std::future::pending().await,
+    }
 }
 
 /// Runs the parts at the same time; the results are in their order.
@@ -74,7 +84,7 @@ where
     for other in others {
         match other.await {
             Ok(result) => results.push(result),
-            Err(fault) => std::panic::resume_unwind(fault.into_panic()),
+            Err(fault) => unfinished(fault).await,
         }
     }
     results

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-const COMMANDS: [&[&str]; 11] = [
+const COMMANDS: [&[&str]; 16] = [
     &[],
     &["demo"],
     &["hub"],
@@ -15,6 +15,11 @@ const COMMANDS: [&[&str]; 11] = [
     &["quarantine", "show"],
     &["config", "show"],
     &["config", "defaults"],
+    &["keys"],
+    &["keys", "generate"],
+    &["keys", "show"],
+    &["connector"],
+    &["connector", "test"],
 ];
 
 fn pirogue(arguments: &[&str]) -> Output {
@@ -76,6 +81,8 @@ fn the_program_says_in_a_page_what_it_can_do() {
           reload      Make a running hub read members, agreements and schemas again
           quarantine  Look at the messages that a hub refused
           config      Check a configuration and show what is in force; print the defaults
+          keys        Make a key, or show what to publish of one
+          connector   Work on connectors: folders of data that link a software to the exchange
           help        Print this message or the help of the given subcommand(s)
 
         Options:
@@ -224,4 +231,94 @@ fn a_reader_that_has_seen_enough_is_no_fault() {
     child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
     assert!(child.wait().unwrap().success(), "{error}");
     assert_eq!(error, "");
+}
+
+/// The folder of a small demo.
+fn demo(folder: &Path) -> std::path::PathBuf {
+    let data = folder.join("demo");
+    let output = pirogue(&["demo", "--once", "--json", "--events", "2", "--data", data.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    data
+}
+
+/// Changes a file's text.
+fn change(path: &Path, from: &str, to: &str) {
+    let text = std::fs::read_to_string(path).unwrap();
+    assert!(text.contains(from), "{text}");
+    std::fs::write(path, text.replace(from, to)).unwrap();
+}
+
+fn let_others_read(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
+}
+
+#[test]
+fn a_port_in_use_gives_one_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let hub = demo(folder.path()).join("hub/hub.toml");
+    change(&hub, "enabled = false", &format!("enabled = true\nlisten = \"{address}\""));
+    let output = pirogue(&["hub", "--config", hub.to_str().unwrap()]);
+    let said = sentence(&output, 4);
+    assert!(said.contains(&format!("already listens on {address}: stop it, or set http.listen")), "{said}");
+
+    let port = address.port().to_string();
+    let output = pirogue(&["demo", "--once", "--events", "2", "--boost-port", &port]);
+    let said = sentence(&output, 4);
+    assert!(said.contains(&format!("the port {port} of 127.0.0.1 is in use")), "{said}");
+}
+
+#[test]
+fn a_key_file_that_others_can_read_gives_one_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = demo(folder.path());
+    let hub = data.join("hub/hub.toml");
+    let run = || pirogue(&["hub", "--config", hub.to_str().unwrap()]);
+    // A member's and the hub's, each with what makes it private again.
+    for key in [
+        "province-sud/keys/event.pem",
+        "province-sud/keys/boost-api-key",
+        "hub/keys/delivery.pem",
+        "hub/keys/master.key",
+    ] {
+        let path = data.join(key);
+        let mode = std::fs::metadata(&path).unwrap().permissions();
+        let_others_read(&path);
+        let output = run();
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{key}: {error}");
+        let said = error.lines().filter(|line| line.starts_with("pirogue: ")).collect::<Vec<_>>();
+        assert_eq!(said.len(), 1, "{key}: {error}");
+        assert!(said[0].contains(&format!("chmod 600 {}", path.display())), "{key}: {error}");
+        std::fs::set_permissions(&path, mode).unwrap();
+    }
+
+    let key = data.join("gouvernement/keys/event.pem");
+    let_others_read(&key);
+    let key = key.to_str().unwrap();
+    let said = sentence(&pirogue(&["keys", "show", key]), 2);
+    assert!(said.contains(&format!("chmod 600 {key}")), "{said}");
+}
+
+#[test]
+fn a_story_is_told_by_the_store_where_no_hub_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = demo(folder.path());
+    let raw = data.join("gouvernement/received/nc.employment.offer.published.raw.jsonl");
+    let line: serde_json::Value =
+        serde_json::from_str(std::fs::read_to_string(raw).unwrap().lines().next().unwrap()).unwrap();
+    let id = line["headers"]["cloudEvents_id"].as_str().unwrap();
+    let hub = data.join("hub");
+    let hub = hub.to_str().unwrap();
+    let output = pirogue(&["trace", "/province-sud/boost", id, "--data", hub]);
+    let story = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(story.contains("Taken in on") && story.contains("Delivered on"), "{story}");
+    assert!(story.contains("under the agreement emploi-gouvernement:1"), "{story}");
+    let listed = text(&pirogue(&["quarantine", "list", "--data", hub]).stdout);
+    assert!(listed.contains("bad-signature") && listed.contains("12 messages"), "{listed}");
+    // How a hub is, is only said of one that runs.
+    assert!(sentence(&pirogue(&["status", "--data", hub]), 4).starts_with("no hub runs"));
 }

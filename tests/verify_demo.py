@@ -1,18 +1,27 @@
 #!/usr/bin/env python3
-"""Re-verifies what a recipient of `pirogue demo --data DIR` was sent.
+"""Re-verifies what the members of `pirogue demo --data DIR` were sent.
 
 It shares nothing with Pirogue but WIRE.md: its own Avro decoder, its own JWS
 and signed-note parser; Ed25519 is OpenSSL's, by the package `cryptography`
 (38 or later). Python 3.11 or later.
 
-    python3 tests/verify_demo.py DIR [--recipient gouvernement] [--schemas schemas]
+    python3 tests/verify_demo.py DIR [--recipient MEMBER …] [--schemas schemas]
+
+Without --recipient, the inbox of every member of DIR/hub/members is verified.
+Of each: every raw message (properties, headers, and the body in base64), what
+a recipient has to check of it, the sequence without a gap, that the record
+handed on is what the message says, and that no field is there which no
+agreement grants.
+
+DIR/sent.jsonl has every jobseeker as the Boost-like server served it, a line
+each, in order. Each has to have arrived, once, in that order; and the values
+that no grant lets through are looked for in every message. A demo that was
+stopped while it went on (without --once) may have served records that hadn't
+arrived yet: --stopped takes those that are missing at the end. --without-sent
+does without the file.
 
 Exit status: 0 when everything holds, 1 when something doesn't (the first 20
 faults are printed), 2 when DIR isn't the folder of a demo.
-
-DIR/sent.jsonl, where it is there, has one record a line as it was sent: either
-{"type": TYPE, "record": {…harmonised…}} or a row of the Boost-like server. The
-values that no grant lets through are then looked for in every projected body.
 """
 
 import argparse
@@ -33,6 +42,20 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 MOST_FAULTS = 20
 UNSIGNED = ("signature", "originsignature")
 HUB_TYPES = "nc.hub."
+PUBLISHED = HUB_TYPES + "schema.published"
+REJECTED = HUB_TYPES + "event.rejected"
+JOBSEEKER = "nc.employment.jobseeker.registered"
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z")
+# WIRE.md section 2. The demo slips in one bad message for each.
+REASONS = (
+    "too-large malformed unknown-key key-not-valid bad-signature attribute-mismatch not-your-source "
+    "wrong-audience from-the-future unknown-schema invalid-data id-reused"
+).split()
+# WIRE.md section 3: what a delivery's `ce` holds, and what it may hold.
+OF_EVERY = set(
+    "specversion id source type time datacontenttype dataschema recipient epoch sequence".split()
+)
+OF_AN_EVENT = OF_EVERY | {"subject", "agreement"}
 
 
 class Fault(Exception):
@@ -109,10 +132,13 @@ def verify(key, message, signature):
         raise Fault("the signature isn't of these bytes by that key") from None
 
 
-def read_jwks(path):
-    """The keys of a JWKS by kid; checks that each kid is the thumbprint (RFC 7638)."""
+def read_jwks(path, owner):
+    """The keys of a JWKS by kid; checks that each is of `owner`, and that each kid
+    is the thumbprint (RFC 7638)."""
     keys = {}
     for jwk in strict_json(path.read_text("utf-8"))["keys"]:
+        if jwk.get("pirogue_member") != owner:
+            raise Fault(f"{path.name}: a key that isn't {owner}'s")
         if jwk.get("kty") != "OKP" or jwk.get("crv") != "Ed25519" or "d" in jwk:
             raise Fault(f"{path.name}: a key that isn't a public Ed25519 key")
         if jwk.get("use") != "sig" or "alg" in jwk:
@@ -180,7 +206,9 @@ class Schema:
 
     def __init__(self, text, common=None):
         self.names, self.common = {}, common
-        self.root = self._resolve(strict_json(text), "")
+        parsed = strict_json(text)
+        self.subjects = parsed.get("subjects", {}) if isinstance(parsed, dict) else {}
+        self.root = self._resolve(parsed, "")
         self.canonical = json.dumps(
             self._canonical(self.root, set()), ensure_ascii=False, separators=(",", ":")
         )
@@ -224,7 +252,7 @@ class Schema:
         else:
             inner = full.rpartition(".")[0]
             node["fields"] = [
-                {"name": f["name"], "type": self._resolve(f["type"], inner), "pii": f.get("pii")}
+                {"name": f["name"], "type": self._resolve(f["type"], inner)}
                 for f in schema["fields"]
             ]
         return node
@@ -265,7 +293,7 @@ class Schema:
         elif kind == "record" and node["name"] not in above:
             for field in node["fields"]:
                 path = f"{prefix}.{field['name']}" if prefix else field["name"]
-                yield path, field["pii"]
+                yield path
                 yield from self._paths(field["type"], path, above + (node["name"],))
 
     def _reader(self, node, made):
@@ -519,32 +547,60 @@ def datum_paths(value, prefix=""):
 SCHEMA_REFERENCE = re.compile(r"urn:pirogue:schema:([a-z0-9.]+):(\d+)(?::([0-9a-f]{32}))?")
 
 
-class Verifier:
-    def __init__(self, data, recipient, schemas):
-        self.data, self.recipient = data, recipient
+class Hub:
+    """What the hub's folder says: its name, the keys, the agreements; and what was sent."""
+
+    def __init__(self, data, schemas):
+        self.data = data
         self.schemas = Schemas(schemas)
-        self.faults, self.counts = [], Counter()
-        self.projected = {}  # dataschema → (Schema, sequence that published it)
-        self.bodies = []  # of projected events
-        self.auds = set()
-        hub = data / "hub"
-        self.hub = read_jwks(hub / "hub.jwks.json")
-        self.members = {
-            path.name.removesuffix(".jwks.json"): read_jwks(path)
-            for path in sorted((hub / "members").glob("*.jwks.json"))
-        }
-        self.agreements = read_agreements(hub / "agreements", self.members)
+        folder = data / "hub"
+        self.name = tomllib.loads((folder / "hub.toml").read_text("utf-8"))["name"]
+        self.keys = read_jwks(folder / "hub.jwks.json", "hub")
+        self.members = {}
+        for path in sorted((folder / "members").glob("*.jwks.json")):
+            member = path.name.removesuffix(".jwks.json")
+            self.members[member] = read_jwks(path, member)
+        self.agreements = read_agreements(folder / "agreements", self.members)
         if not self.agreements:
             raise Fault("there is no agreement in hub/agreements")
-        if not any(key.get("pirogue_use") == "delivery" for key in self.hub.values()):
+        if not any(key.get("pirogue_use") == "delivery" for key in self.keys.values()):
             raise Fault("hub/hub.jwks.json has no delivery key")
+
+    def sent(self):
+        """Every jobseeker as it was served."""
+        rows = []
+        with (self.data / "sent.jsonl").open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                row = strict_json(line)
+                if not isinstance(row, dict) or not all(
+                    isinstance(row.get(name), str) for name in ("id", "numero", "nom", "prenoms", "dateNaissance")
+                ):
+                    raise Fault(f"sent.jsonl:{number}: not a jobseeker as the Boost-like server serves it")
+                rows.append(row)
+        return rows
+
+
+class Verifier:
+    """Verifies the inbox of one member."""
+
+    def __init__(self, hub, recipient):
+        self.hub, self.recipient = hub, recipient
+        self.folder = hub.data / recipient / "received"
+        self.faults, self.counts = [], Counter()
+        self.projected = {}  # dataschema → its Schema, once it was published
+        self.searched = []  # the texts in which nothing withheld may be
+        self.named = []  # the headers in which nothing withheld may be
+        self.records = {}  # type → what its records have to say, in order
+        self.reasons = Counter()
+        if recipient not in hub.members:
+            raise Fault(f"{recipient} isn't a member: there is no hub/members/{recipient}.jwks.json")
 
     def fault(self, where, what):
         self.faults.append(f"{where}: {what}")
         if len(self.faults) >= MOST_FAULTS:
             raise Stop
 
-    def run(self):
+    def run(self, sent, stopped):
         messages = self.read_messages()
         if not messages:
             self.fault(self.recipient, "no raw message was kept")
@@ -559,78 +615,88 @@ class Verifier:
                 self.fault(where, fault)
             except (KeyError, TypeError, ValueError, IndexError) as fault:
                 self.fault(where, f"not of the form expected ({type(fault).__name__})")
-        if len(self.auds) > 1:
-            self.fault("originsignature", "publishers signed for more than one hub")
         self.handled()
-        self.sent()
+        self.notices()
+        if sent is not None:
+            self.arrived(sent, stopped)
+            self.withheld(sent)
+
+    def files(self, raw):
+        """The files of raw messages, or of records, by type: those put aside first."""
+        found = {}
+        for path in self.folder.glob("*.jsonl"):
+            match = re.fullmatch(r"(.+?)(\.raw)?(\.\d{6})?\.jsonl", path.name)
+            if bool(match[2]) == raw:
+                found.setdefault(match[1], []).append((match[3] or "~", path))
+        return {name: [path for _, path in sorted(paths)] for name, paths in sorted(found.items())}
 
     def read_messages(self):
         """Every raw message with the signature that its sequence is signed by, in order."""
-        folder = self.data / self.recipient / "received"
         messages = []
-        for path in sorted(folder.glob("*.jsonl")):
-            if ".raw." not in path.name:
-                continue
+        for event_type, paths in self.files(raw=True).items():
             before = 0
-            with path.open(encoding="utf-8") as lines:
-                for number, line in enumerate(lines, 1):
-                    where = f"{path.name}:{number}"
-                    try:
-                        raw = strict_json(line)
-                        jws = Jws(raw["headers"]["cloudEvents_signature"])
-                        body = base64.b64decode(raw["body"], validate=True)
-                        text = jws.ce["sequence"]
-                        if not re.fullmatch(r"\d{20}", text):
-                            raise Fault("a sequence that isn't 20 digits")
-                        if jws.ce.get("epoch") != "1":
-                            raise Fault("an epoch that isn't 1")
-                        if not path.name.startswith(jws.ce["type"] + "."):
-                            raise Fault("a message in another type's file")
-                        if int(text) <= before:
-                            raise Fault("a sequence that doesn't rise in its file")
-                        before = int(text)
-                        messages.append((int(text), where, raw, jws, body))
-                    except Fault as fault:
-                        self.fault(where, fault)
-                    except (KeyError, TypeError, ValueError) as fault:
-                        self.fault(where, f"not a raw message ({type(fault).__name__})")
+            for where, line in numbered(paths):
+                try:
+                    raw = strict_json(line)
+                    if set(raw) != {"properties", "headers", "body"}:
+                        raise Fault("not properties, headers and body")
+                    jws = Jws(raw["headers"]["cloudEvents_signature"])
+                    body = base64.b64decode(raw["body"], validate=True)
+                    text = jws.ce["sequence"]
+                    if not re.fullmatch(r"\d{20}", text):
+                        raise Fault("a sequence that isn't 20 digits")
+                    if jws.ce.get("epoch") != "1":
+                        raise Fault("an epoch that isn't 1")
+                    if jws.ce["type"] != event_type:
+                        raise Fault("a message in another type's file")
+                    if int(text) <= before:
+                        raise Fault("a sequence that doesn't rise in its file")
+                    before = int(text)
+                    messages.append((int(text), where, raw, jws, body))
+                except Fault as fault:
+                    self.fault(where, fault)
+                except (KeyError, TypeError, ValueError) as fault:
+                    self.fault(where, f"not a raw message ({type(fault).__name__})")
         messages.sort(key=lambda message: message[0])
         return messages
 
     def message(self, sequence, raw, jws, body):
         """All that WIRE.md section 3 tells a recipient to check, and the datum."""
         properties, headers, ce = raw["properties"], raw["headers"], jws.ce
-        key = self.hub.get(jws.kid)
+        key = self.hub.keys.get(jws.kid)
         if key is None or key.get("pirogue_use") != "delivery" or key.get("revoked"):
             raise Fault("the kid isn't a delivery key of the hub")
-        if any(jws.kid in keys for keys in self.members.values()):
+        if any(jws.kid in keys for keys in self.hub.members.values()):
             raise Fault("the kid is a member's")
         jws.verify(key, body)
         self.counts["signatures of the hub"] += 1
         if jws.aud != self.recipient or ce.get("recipient") != self.recipient:
             raise Fault("aud or recipient is another's")
         self.attributes(properties, headers, ce)
-        for name, value in [
-            ("content_type", "application/avro"),
-            ("delivery_mode", 2),
-            ("message_id", ce["id"]),
-            ("type", ce["type"]),
-            ("app_id", "hub"),
-            ("user_id", "hub"),
-        ]:
-            if properties.get(name) != value:
+        built = {
+            "content_type": "application/avro",
+            "delivery_mode": 2,
+            "message_id": ce["id"],
+            "type": ce["type"],
+            "app_id": "hub",
+            "user_id": "hub",
+        }
+        for name in built.keys() | properties.keys():
+            if properties.get(name) != built.get(name):
                 raise Fault(f"the property {name} isn't what was signed")
-        if raw["routing_key"] != f"{self.recipient}.{ce['type']}":
-            raise Fault("the routing key isn't RECIPIENT.TYPE")
         if ce.get("specversion") != "1.0" or ce.get("datacontenttype") != "application/avro":
             raise Fault("specversion or datacontenttype")
+        if not TIME.fullmatch(ce["time"]):
+            raise Fault("time isn't of the form of WIRE.md section 0")
         reference = SCHEMA_REFERENCE.fullmatch(ce["dataschema"])
         if not reference or reference[1] != ce["type"]:
             raise Fault("dataschema isn't of the event's type")
         if ce["type"].startswith(HUB_TYPES):
-            self.of_the_hub(sequence, ce, reference, headers, body)
+            datum = self.of_the_hub(ce, reference, headers, body)
         else:
-            self.event(sequence, ce, reference, headers, body)
+            datum = self.event(ce, reference, headers, body)
+        record = {name: ce.get(name) for name in ("id", "source", "type", "subject", "time", "agreement")}
+        self.records.setdefault(ce["type"], []).append({**record, "sequence": sequence, "data": plain(datum)})
         self.counts[ce["type"]] += 1
 
     @staticmethod
@@ -649,158 +715,253 @@ class Verifier:
             if there != ce[short]:
                 raise Fault(f"{short} was signed and isn't in the headers")
 
-    def of_the_hub(self, sequence, ce, reference, headers, body):
-        if not re.fullmatch(r"/hub/[a-z][a-z0-9-]*", ce["source"]) or "subject" in ce or "agreement" in ce:
+    def of_the_hub(self, ce, reference, headers, body):
+        if ce["source"] != f"/hub/{self.hub.name}" or "subject" in ce or "agreement" in ce:
             raise Fault("a message of the hub with another source, a subject or an agreement")
         if "origin" in ce or "cloudEvents_originsignature" in headers:
             raise Fault("a message of the hub with an origin")
-        datum = self.schemas.get(ce["type"], int(reference[2])).decode(body)
-        if ce["type"] == "nc.hub.schema.published":
-            named, text = datum["reference"], datum["schema"]
-            match = SCHEMA_REFERENCE.fullmatch(named)
-            if not match or hashlib.sha256(text.encode()).hexdigest()[:32] != match[3]:
-                raise Fault("the published schema's text isn't the one that its reference names")
-            self.projected[named] = (Schema(text), sequence)
+        if set(ce) != OF_EVERY:
+            raise Fault("a message of the hub with other attributes than those of WIRE.md")
+        if reference[3] is not None:
+            raise Fault("a message of the hub with a projected schema")
+        datum = self.hub.schemas.get(ce["type"], int(reference[2])).decode(body)
+        if ce["type"] == PUBLISHED:
+            self.published(datum["reference"], datum["schema"])
+        elif ce["type"] == REJECTED:
+            if datum["reason"] not in REASONS or not datum["detail"]:
+                raise Fault("a notice without a reason of WIRE.md section 2, or without a sentence")
+            self.reasons[datum["reason"]] += 1
+        self.searched.append(body)
+        return datum
 
-    def event(self, sequence, ce, reference, headers, body):
-        member = ce["source"].split("/")[1]
-        agreement = self.agreements.get(ce.get("agreement"))
+    def published(self, named, text):
+        """A schema that events will be written with: a projected one is named by the
+        hash of its text, a whole one is the repository's."""
+        match = SCHEMA_REFERENCE.fullmatch(named)
+        if not match or named in self.projected:
+            raise Fault("a published schema without a reference, or published twice")
+        schema = Schema(text)
+        if match[3] is None:
+            if schema.canonical != self.hub.schemas.get(match[1], int(match[2])).canonical:
+                raise Fault("the published schema's text isn't that of its type and version")
+        elif hashlib.sha256(text.encode()).hexdigest()[:32] != match[3]:
+            raise Fault("the published schema's text isn't the one that its reference names")
+        self.projected[named] = schema
+
+    def event(self, ce, reference, headers, body):
+        match = re.fullmatch(r"/([a-z][a-z0-9-]{1,31})/[a-z][a-z0-9-]{1,31}", ce["source"])
+        if not match:
+            raise Fault("source isn't /MEMBER/SYSTEM")
+        member = match[1]
+        agreement = self.hub.agreements.get(ce.get("agreement"))
         if agreement is None:
             raise Fault("the agreement isn't in hub/agreements")
         if agreement["provider"] != member or agreement["recipient"] != self.recipient:
             raise Fault("the agreement is of other parties")
         grant = grant_of(agreement, ce["type"], int(reference[2]))
         fields = grant["fields"]
-        whole = self.schemas.get(ce["type"], int(reference[2]))
+        if ce["dataschema"] not in self.projected:
+            raise Fault("a schema that wasn't published before")
+        schema = self.projected[ce["dataschema"]]
         if reference[3] is None:
             if "*" not in fields:
                 raise Fault("a whole body where the agreement grants some fields")
-            schema = whole
         else:
-            if ce["dataschema"] not in self.projected:
-                raise Fault("a projected schema that wasn't published before")
-            schema, _ = self.projected[ce["dataschema"]]
-            for path, _ in schema.paths:
+            for path in sorted(schema.paths):
                 if not let_through(fields, path):
                     raise Fault(f"the projected schema has {path}, which isn't granted")
-            self.bodies.append(body)
+            self.searched.append(body)
+            self.named.append(json.dumps({**headers, "cloudEvents_signature": ""}, ensure_ascii=False).encode())
         datum = schema.decode(body)
         for path in datum_paths(datum):
             if not let_through(fields, path):
                 raise Fault(f"the datum has {path}, which isn't granted")
-        self.subject(ce, grant)
+        whole = self.hub.schemas.get(ce["type"], int(reference[2]))
+        self.subject(ce, grant, whole.subjects)
         self.origin(member, ce, grant, headers, body)
+        return datum
 
     @staticmethod
-    def subject(ce, grant):
+    def subject(ce, grant, kinds):
         kind, _, local = ce.get("subject", "").partition("/")
-        if kind == "person" and grant.get("subject", "pseudonym") == "pseudonym":
-            if not re.fullmatch(r"~[A-Za-z0-9_-]+", local):
-                raise Fault("the subject isn't a pseudonym")
+        if not re.fullmatch(r"[a-z]{1,32}", kind) or not re.fullmatch(r"[A-Za-z0-9._~-]{1,128}", local):
+            raise Fault("subject isn't KIND/LOCAL-ID")
+        pseudonym = bool(re.fullmatch(r"~[A-Za-z0-9_-]+", local))
+        mode = grant.get("subject", "pseudonym")
+        # A kind that the schema doesn't name is taken for a person's.
+        personal = kinds.get(kind, {}).get("personal", True)
+        if personal and mode == "pseudonym" and not pseudonym:
+            raise Fault("the subject isn't a pseudonym")
+        if local.startswith("~") and (not personal or mode == "publisher"):
+            raise Fault("the subject is a pseudonym where the publisher's was agreed on")
 
     def origin(self, member, ce, grant, headers, body):
         text = headers.get("cloudEvents_originsignature")
         carried = "*" in grant["fields"] and grant.get("subject", "pseudonym") == "publisher"
+        if set(ce) != OF_AN_EVENT | ({"origin"} if carried else set()):
+            raise Fault("an event with other attributes than those of WIRE.md")
         if not carried:
-            if text is not None or "origin" in ce:
+            if text is not None:
                 raise Fault("an origin where the body isn't the publisher's")
+            if "." in ce["time"]:
+                raise Fault("a time that isn't cut to the second")
             return
         if text is None or ce.get("origin") != b64url(hashlib.sha256(text.encode()).digest()):
             raise Fault("origin isn't the digest of originsignature")
         jws = Jws(text)
-        key = self.members.get(member, {}).get(jws.kid)
+        key = self.hub.members.get(member, {}).get(jws.kid)
         if key is None or key.get("pirogue_use") != "event" or key.get("revoked"):
             raise Fault("originsignature isn't by an event key of its publisher")
         jws.verify(key, body)
-        for name in ("source", "type", "id", "subject", "time", "dataschema", "datacontenttype"):
+        if jws.aud != self.hub.name:
+            raise Fault("the publisher signed for another hub")
+        for name in ("specversion", "source", "type", "id", "subject", "time", "dataschema", "datacontenttype"):
             if jws.ce.get(name) != ce.get(name):
                 raise Fault(f"{name} isn't the publisher's")
-        self.auds.add(jws.aud)
         self.counts["signatures of publishers"] += 1
 
     def handled(self):
-        """As many records were handled as messages were kept, for each type."""
-        folder = self.data / self.recipient / "received"
-        lines = Counter()
-        for path in folder.glob("*.jsonl"):
-            if ".raw." not in path.name:
-                with path.open("rb") as file:
-                    lines[re.sub(r"(\.\d+)*\.jsonl$", "", path.name)] += sum(1 for _ in file)
-        for name, count in lines.items():
-            if count != self.counts[name]:
-                self.fault(name, f"{count} records were handled and {self.counts[name]} messages kept")
+        """Each record that was handed on is what its message says, in the same order."""
+        files = self.files(raw=False)
+        for event_type in sorted(self.records.keys() | files.keys()):
+            said = self.records.get(event_type, [])
+            lines = list(numbered(files.get(event_type, [])))
+            if len(lines) != len(said):
+                self.fault(event_type, f"{len(lines)} records were handled and {len(said)} messages hold")
+                continue
+            for (where, line), record in zip(lines, said):
+                try:
+                    same = strict_json(line) == record
+                except Fault:
+                    same = False
+                if not same:
+                    self.fault(where, "the record isn't what its message says")
+        self.counts["records handed on"] = sum(len(said) for said in self.records.values())
 
-    # ------------------------------------------------------------ what was withheld
-
-    def sent(self):
-        """Looks for the withheld values of what was sent in every projected body."""
-        path = self.data / "sent.jsonl"
-        if not path.is_file():
+    def notices(self):
+        """The demo's publisher is told of one bad message for each reason."""
+        if not any(self.recipient == agreement["provider"] for agreement in self.hub.agreements.values()):
             return
-        withheld, through = set(), set()
-        with path.open(encoding="utf-8") as lines:
-            for line in lines:
-                record = json.loads(line)
-                event_type = record.get("type")
-                if isinstance(record.get("record"), dict) and isinstance(event_type, str):
-                    self.harmonised(event_type, record["record"], withheld, through)
-                elif "dateNaissance" in record:
-                    self.boost(record, withheld, through)
+        for reason in REASONS:
+            if self.reasons[reason] != 1:
+                self.fault(REJECTED, f"{self.reasons[reason]} notices of {reason} where the demo earns 1")
+
+    # ------------------------------------------------------------ what was sent
+
+    def fields(self):
+        """The fields of jobseekers that are granted to the recipient; none where none are."""
+        return {
+            field
+            for agreement in self.hub.agreements.values()
+            if agreement["recipient"] == self.recipient
+            for grant in agreement["grant"]
+            if grant["type"] == JOBSEEKER
+            for field in grant["fields"]
+        }
+
+    def arrived(self, rows, stopped):
+        """Every jobseeker that was served arrived, once, in the order served."""
+        fields = self.fields()
+        got = self.records.get(JOBSEEKER, [])
+        if not fields:
+            if got:
+                self.fault(JOBSEEKER, "jobseekers where no agreement grants any")
+            return
+        if len(got) > len(rows) or (len(got) < len(rows) and not stopped):
+            self.fault("sent.jsonl", f"{len(rows)} jobseekers were served and {len(got)} arrived")
+            return
+        compared = 0
+        for number, (row, record) in enumerate(zip(rows, got), 1):
+            person = record["data"].get("person", {})
+            for name, value in identity(row).items():
+                if granted(fields, f"person.{name}"):
+                    compared += 1
+                    if person.get(name) != value:
+                        self.fault(f"sent.jsonl:{number}", f"another person.{name} arrived in its place")
+        self.counts["values compared with what was served"] = compared
+
+    def withheld(self, rows):
+        """Looks for the values that no grant lets through in every message."""
+        fields = self.fields()
+        if "*" in fields:
+            return
+        held, through, own = set(), set(), set()
+        for row in rows:
+            for path, text in values(row):
+                if path and granted(fields, path):
+                    through.add(text)
+                else:
+                    keep(held, text)
+            # The publisher's own names for a person leave in no header either.
+            for name in ("id", "numero", "courriel"):
+                keep(own, row.get(name) or "")
         # A name that is withheld of one person may be granted of another.
-        shared = find_any(withheld, "\n".join(through).encode())
-        searched = withheld - shared
-        self.counts["withheld values looked for"] = len(searched)
+        shared = find_any(held, "\n".join(through).encode())
+        looked_for = held - shared
+        self.counts["withheld values looked for"] = len(looked_for)
         self.counts["withheld values that others' granted ones hold too"] = len(shared)
-        for _ in find_any(searched, b"\x00\xff\x00".join(self.bodies)):
-            self.fault("sent.jsonl", "a value that no grant lets through is in a projected body")
+        found = find_any(looked_for, BETWEEN.join(self.searched)) | find_any(own, BETWEEN.join(self.named))
+        for _ in found:
+            self.fault("sent.jsonl", "a value that no grant lets through is in a message")
 
-    def fields_of(self, event_type):
-        fields = set()
-        for agreement in self.agreements.values():
-            if agreement["recipient"] == self.recipient:
-                for grant in agreement["grant"]:
-                    if grant["type"] == event_type:
-                        fields.update(grant["fields"])
-        return fields
 
-    def harmonised(self, event_type, record, withheld, through):
-        fields = self.fields_of(event_type)
-        if "*" in fields:
-            return
-        pii = dict(self.schemas.get(event_type, 1).paths)
-        for path, text in texts(record):
-            if granted(fields, path):
-                through.add(text)
-            elif {pii.get(path), pii.get(path.split(".")[0])} & {"identity", "contact"}:
-                keep(withheld, text)
+BETWEEN = b"\x00\xff\x00"
 
-    def boost(self, row, withheld, through):
-        fields = self.fields_of("nc.employment.jobseeker.registered")
-        if "*" in fields:
-            return
 
-        def sort(path, text):
-            if granted(fields, path):
-                through.add(text)
-            else:
-                keep(withheld, text)
+def numbered(paths):
+    """The lines of files with their places."""
+    for path in paths:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                yield f"{path.name}:{number}", line
 
-        sort("person.family_name", row["nom"])
-        for name in row["prenoms"].split():
-            sort("person.given_names", name)
-        if row.get("nomUsage"):
-            sort("person.preferred_username", row["nomUsage"])
-        for other in row.get("autresNoms") or []:
-            sort("person.other_names", other["valeur"])
-        for name, path in [("courriel", "contact.email"), ("adresse", "contact.address")]:
-            for text in (row.get(name) or "").splitlines():
-                sort(path, text)
-        if row.get("telephone"):
-            digits = re.sub(r"\D", "", row["telephone"])
-            sort("contact.phone", "+" + digits if len(digits) > 6 else "+687" + digits)
-        # The publisher's own identifiers never leave with a pseudonym.
-        keep(withheld, row["id"])
-        keep(withheld, row["numero"])
+
+def plain(datum):
+    """A datum as JSON has it."""
+    if isinstance(datum, dict):
+        return {name: plain(value) for name, value in datum.items()}
+    if isinstance(datum, list):
+        if any(isinstance(item, tuple) for item in datum):
+            return {name: plain(value) for name, value in datum}
+        return [plain(item) for item in datum]
+    return datum
+
+
+def spaced(text):
+    return " ".join(text.split())
+
+
+def identity(row):
+    """What the harmonised person says, of a row of the Boost-like server."""
+    date = row["dateNaissance"]
+    if "/" in date:
+        date = "-".join(reversed(date.split("/")))
+    while date.endswith("-00"):
+        date = date[:-3]
+    return {"family_name": spaced(row["nom"]), "given_names": row["prenoms"].split(), "birthdate": date}
+
+
+def values(row):
+    """The values of a row by which a person is known, each with the path that it is
+    harmonised to; none where no event has it."""
+    yield "person.family_name", spaced(row["nom"])
+    for name in row["prenoms"].split():
+        yield "person.given_names", name
+    if row.get("nomUsage"):
+        yield "person.preferred_username", spaced(row["nomUsage"])
+    for other in row.get("autresNoms") or []:
+        yield "person.other_names", spaced(other["valeur"])
+    for name, path in [("courriel", "contact.email"), ("adresse", "contact.address")]:
+        for text in (row.get(name) or "").splitlines():
+            yield path, spaced(text)
+    if row.get("telephone"):
+        digits = re.sub(r"\D", "", row["telephone"])
+        yield "contact.phone", "+" + digits if len(digits) > 6 else "+687" + digits
+        yield None, row["telephone"]
+    yield None, row["id"]
+    yield None, row["numero"]
+    if row.get("row_hash"):
+        yield None, row["row_hash"]
 
 
 SHORTEST = 6
@@ -811,18 +972,6 @@ def keep(withheld, text):
     raw = text.encode()
     if len(raw) >= SHORTEST and not (text.isdigit() and len(raw) < 8):
         withheld.add(raw)
-
-
-def texts(value, prefix=""):
-    """Every text of a record with its path."""
-    if isinstance(value, str):
-        yield prefix, value
-    elif isinstance(value, list):
-        for item in value:
-            yield from texts(item, prefix)
-    elif isinstance(value, dict):
-        for name, inner in value.items():
-            yield from texts(inner, f"{prefix}.{name}" if prefix else name)
 
 
 def find_any(needles, hay):
@@ -839,13 +988,21 @@ def find_any(needles, hay):
 
 
 def main(arguments):
-    parser = argparse.ArgumentParser(description="Re-verifies what the demo's recipient was sent.")
+    parser = argparse.ArgumentParser(description="Re-verifies what the members of a demo were sent.")
     parser.add_argument("data", type=Path, help="the folder that `pirogue demo --data` kept")
-    parser.add_argument("--recipient", default="gouvernement")
+    parser.add_argument(
+        "--recipient", action="append", metavar="MEMBER", help="only this member's inbox (may be given again)"
+    )
     parser.add_argument("--schemas", type=Path, default=Path(__file__).resolve().parent.parent / "schemas")
+    parser.add_argument(
+        "--stopped", action="store_true", help="the demo was stopped while it went on: the last may be missing"
+    )
+    parser.add_argument("--without-sent", action="store_true", help="do without sent.jsonl")
     options = parser.parse_args(arguments)
     try:
-        verifier = Verifier(options.data, options.recipient, options.schemas)
+        hub = Hub(options.data, options.schemas)
+        sent = None if options.without_sent else hub.sent()
+        verifiers = [Verifier(hub, member) for member in options.recipient or sorted(hub.members)]
     except FileNotFoundError as fault:
         print(f"{fault.filename} isn't there: give the folder of `pirogue demo --data DIR`", file=sys.stderr)
         return 2
@@ -853,22 +1010,26 @@ def main(arguments):
         print(f"FAILED  {fault}")
         return 1
     except (KeyError, TypeError, ValueError) as fault:
-        print(f"FAILED  the hub's folder isn't of the form expected: {fault!r}")
+        print(f"FAILED  the folder isn't of the form expected: {fault!r}")
         return 1
-    try:
-        verifier.run()
-    except Stop:
-        pass
-    for fault in verifier.faults:
-        print(f"FAILED  {fault}")
-    for name, count in sorted(verifier.counts.items()):
-        print(f"{count:>8}  {name}")
-    if verifier.faults:
-        more = " (and stopped there)" if len(verifier.faults) >= MOST_FAULTS else ""
-        print(f"{len(verifier.faults)} faults{more}")
-        return 1
-    print("Every raw message holds.")
-    return 0
+    status = 0
+    for verifier in verifiers:
+        try:
+            verifier.run(sent, options.stopped)
+        except Stop:
+            pass
+        print(verifier.recipient)
+        for fault in verifier.faults:
+            print(f"FAILED  {fault}")
+        for name, count in sorted(verifier.counts.items()):
+            print(f"{count:>8}  {name}")
+        if verifier.faults:
+            more = " (and stopped there)" if len(verifier.faults) >= MOST_FAULTS else ""
+            print(f"{len(verifier.faults)} faults{more}")
+            status = 1
+    if status == 0:
+        print("Every raw message holds.")
+    return status
 
 
 if __name__ == "__main__":

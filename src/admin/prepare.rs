@@ -44,18 +44,22 @@ pub fn write(path: &Path, text: &str) -> Result<(), PrepareFault> {
     std::fs::rename(&beside, path).map_err(io)
 }
 
-/// Writes the secret `text` to `path`, mode 0600, unless it is there.
+/// Writes the secret `text` to `path`, mode 0600, unless it is there. It is
+/// there whole or not at all, wherever the process is stopped.
 pub fn secret(path: &Path, text: &str) -> Result<(), PrepareFault> {
     use std::os::unix::fs::OpenOptionsExt;
     let io = |source| PrepareFault::Io { path: path.to_owned(), source };
+    if path.exists() {
+        return Ok(());
+    }
     if let Some(parent) = path.parent() {
         folder(parent)?;
     }
-    match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(mut file) => file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(io),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(io(error)),
-    }
+    let beside = path.with_extension("new");
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&beside).map_err(io)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(io)?;
+    std::fs::rename(&beside, path).map_err(io)
 }
 
 /// The key in `path`; a new one where there is none.

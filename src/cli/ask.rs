@@ -11,10 +11,14 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, clap::Args)]
 #[group(required = true, multiple = true)]
 pub(super) struct WhichHub {
-    /// The hub's configuration file; its data folder has the hub's socket.
+    /// The hub's configuration file, which names its data folder.
     #[arg(long, value_name = "FILE", env = "PIROGUE_CONFIG")]
     config: Option<PathBuf>,
     /// The hub's data folder, instead of its configuration.
+    ///
+    /// A running hub is asked over its socket there. Where none runs, its store is
+    /// asked, as far as it can answer, if hub.toml lies in the folder or --config
+    /// is given.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 }
@@ -45,7 +49,8 @@ impl WhichHub {
 
     /// The configuration with which `request` can be answered without a hub.
     fn at_rest(&self, data: &Path, request: &Request) -> Option<PathBuf> {
-        if matches!(request, Request::Reload | Request::Shutdown | Request::Metrics) {
+        // How a hub is can only be said of one that runs.
+        if matches!(request, Request::Status | Request::Reload | Request::Shutdown | Request::Metrics) {
             return None;
         }
         // A hub whose data folder is that of its configuration is common.

@@ -7,8 +7,11 @@ use std::path::PathBuf;
 /// Run a member's connectors, and receive what the hub delivers.
 ///
 /// Reads from the member's software, signs each event with the member's key and
-/// publishes it; verifies what the hub delivers and hands it to the sink. It
-/// works until it is told to stop, by Ctrl-C or SIGTERM.
+/// publishes it; verifies what the hub delivers and hands it to the sink.
+///
+/// In this release a member runs in its hub's own process: add its file to the
+/// list `connect` of the hub's configuration, and run `pirogue hub`. This command
+/// checks the file, and says so.
 ///
 /// Every key of the configuration is explained by `pirogue config defaults
 /// connect`.

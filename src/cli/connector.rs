@@ -9,24 +9,24 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-/// Work on connectors: folders of data that link a software to the exchange
+/// Work on connectors: folders of data that link a software to the exchange.
 ///
 /// A connector is a folder with connector.toml, its jq mappings and its cases.
 /// Nothing is rebuilt to use one.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Example:\n  pirogue connector test connectors/boost")]
 pub enum ConnectorCommand {
-    /// Run the cases of a connector, and show what differs
+    /// Run the cases of a connector, and show what differs.
     ///
     /// Each file tests/*.json of the folder holds a record and what it becomes.
     /// What it becomes is also checked against the schema of its event type.
     /// The exit status is 1 if a case fails.
     #[command(after_help = "Example:\n  pirogue connector test connectors/boost")]
     Test {
-        /// The connector's folder
+        /// The connector's folder.
         #[arg(value_name = "FOLDER")]
         folder: PathBuf,
-        /// A folder of schemas beside those that the program has
+        /// A folder of schemas beside those that the program has.
         #[arg(long, value_name = "FOLDER")]
         schemas: Option<PathBuf>,
     },
@@ -85,7 +85,10 @@ fn test(folder: &Path, schemas: Option<&Path>) -> anyhow::Result<(String, usize)
             }
         };
     }
-    let _ = writeln!(report, "{} cases, {failed} failing", outcomes.len());
+    let _ = match outcomes.len() {
+        1 => writeln!(report, "1 case, {failed} failing"),
+        cases => writeln!(report, "{cases} cases, {failed} failing"),
+    };
     Ok((report, failed))
 }
 

@@ -57,7 +57,7 @@ impl DemoCommand {
         logging::start(&Log { format: LogFormat::Text, level: LogLevel::Warn }, verbose);
         let options = DemoOptions::from(self);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        match runtime.block_on(crate::demo::run(&options, stop_signal()))? {
+        match runtime.block_on(async { crate::demo::run(&options, stop_signal()).await })? {
             true => Ok(()),
             false => Err(Printed.into()),
         }

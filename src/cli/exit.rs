@@ -1,10 +1,17 @@
 //! How a command ends: a sentence on standard error and an exit status.
 
+use crate::bus::BusFault;
 use crate::config::{ConfigFault, SecretFault};
+use crate::connect::ConnectFault;
+use crate::demo::DemoFault;
 use crate::fault::Exit;
+use crate::hub::HubFault;
+use crate::keys::KeyFault;
 use crate::ops::client::CallFault;
 use crate::ops::http::HttpFault;
+use crate::ops::node::NodeFault;
 use crate::ops::socket::SocketFault;
+use crate::store::StoreFault;
 use std::process::ExitCode;
 
 /// The command printed what there is to say, and its answer is no: a failed
@@ -43,16 +50,88 @@ fn sentence(fault: &anyhow::Error) -> String {
 
 /// The exit status that a fault means.
 fn exit(fault: &anyhow::Error) -> Exit {
-    let of_cause = |cause: &(dyn std::error::Error + 'static)| {
-        if cause.is::<ConfigFault>() || cause.is::<SecretFault>() {
-            Some(Exit::Usage)
-        } else if cause.is::<CallFault>() || cause.is::<HttpFault>() || cause.is::<SocketFault>() {
-            Some(Exit::Unreachable)
-        } else {
-            None
-        }
-    };
     fault.chain().find_map(of_cause).unwrap_or(Exit::Failed)
+}
+
+/// The exit status that one cause means, if it says. Faults that only pass on
+/// another's words hide it from the chain: they are looked into.
+fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
+    if cause.is::<ConfigFault>() || cause.is::<SecretFault>() || cause.is::<KeyFault>() {
+        Some(Exit::Usage)
+    } else if cause.is::<CallFault>() || cause.is::<HttpFault>() || cause.is::<SocketFault>() {
+        Some(Exit::Unreachable)
+    } else if cause.is::<StoreFault>() {
+        Some(Exit::Store)
+    } else if let Some(fault) = cause.downcast_ref::<DemoFault>() {
+        of_demo(fault)
+    } else if let Some(fault) = cause.downcast_ref::<NodeFault>() {
+        of_node(fault)
+    } else if let Some(fault) = cause.downcast_ref::<HubFault>() {
+        of_hub(fault)
+    } else {
+        cause.downcast_ref::<ConnectFault>().and_then(of_connect)
+    }
+}
+
+fn of_demo(fault: &DemoFault) -> Option<Exit> {
+    match fault {
+        DemoFault::Boost(_) => Some(Exit::Unreachable),
+        DemoFault::Node(fault) => of_node(fault),
+        DemoFault::Connect(fault) => of_connect(fault),
+        DemoFault::Connector(_) => Some(Exit::Usage),
+        DemoFault::Own(_) | DemoFault::Stuck { .. } => None,
+    }
+}
+
+fn of_node(fault: &NodeFault) -> Option<Exit> {
+    match fault {
+        NodeFault::Store(_) => Some(Exit::Store),
+        NodeFault::Bus(fault) => of_bus(fault),
+        NodeFault::Hub(fault) => of_hub(fault),
+        NodeFault::Socket(_) | NodeFault::Http(_) => Some(Exit::Unreachable),
+        NodeFault::Connect { fault, .. } => of_connect(fault),
+    }
+}
+
+fn of_bus(fault: &BusFault) -> Option<Exit> {
+    matches!(fault, BusFault::Store(_)).then_some(Exit::Store)
+}
+
+fn of_hub(fault: &HubFault) -> Option<Exit> {
+    match fault {
+        HubFault::Store(_) | HubFault::Damaged(_) => Some(Exit::Store),
+        HubFault::Bus(fault) => of_bus(fault),
+        // Files that the operator puts there.
+        HubFault::Key(_)
+        | HubFault::Seal(_)
+        | HubFault::Secret(_)
+        | HubFault::Directory(_)
+        | HubFault::Agreement(_)
+        | HubFault::Schema(_)
+        | HubFault::Master(_)
+        | HubFault::OwnKey { .. }
+        | HubFault::DeliveryKeyChanged => Some(Exit::Usage),
+        HubFault::Stopped => None,
+    }
+}
+
+fn of_connect(fault: &ConnectFault) -> Option<Exit> {
+    match fault {
+        ConnectFault::Store(_) | ConnectFault::Unreadable(_) => Some(Exit::Store),
+        ConnectFault::Bus(fault) => of_bus(fault),
+        // Files that the member puts there.
+        ConnectFault::Key(_)
+        | ConnectFault::Secret(_)
+        | ConnectFault::Seal(_)
+        | ConnectFault::Directory(_)
+        | ConnectFault::Schema(_)
+        | ConnectFault::Connector(_)
+        | ConnectFault::Mapping(_)
+        | ConnectFault::HubKeys { .. }
+        | ConnectFault::Map { .. }
+        | ConnectFault::UnknownSchema { .. } => Some(Exit::Usage),
+        ConnectFault::Driver(_) | ConnectFault::Stopped => None,
+    }
 }
 
 #[cfg(test)]
@@ -80,5 +159,20 @@ mod tests {
         let call = CallFault::NoHub { data: "d".into() };
         assert_eq!(exit(&call.into()), Exit::Unreachable);
         assert_eq!(exit(&Printed.into()), Exit::Failed);
+        let store = || StoreFault::InUse("d".into());
+        let connect = |fault| NodeFault::Connect { member: "m".into(), fault };
+        for (fault, expected) in [
+            (NodeFault::from(store()), Exit::Store),
+            (HubFault::Bus(store().into()).into(), Exit::Store),
+            (HubFault::Damaged("x").into(), Exit::Store),
+            (HubFault::Master("x").into(), Exit::Usage),
+            (HubFault::Stopped.into(), Exit::Failed),
+            (SocketFault::HubRuns("s".into()).into(), Exit::Unreachable),
+            (connect(store().into()), Exit::Store),
+            (connect(ConnectFault::Stopped), Exit::Failed),
+        ] {
+            assert_eq!(exit(&fault.into()), expected);
+        }
+        assert_eq!(exit(&DemoFault::Node(store().into()).into()), Exit::Store);
     }
 }

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 /// Run a hub: take events in, and deliver what the agreements grant.
 ///
 /// Reads its configuration, opens its store, and works until it is told to
-/// stop: by Ctrl-C, SIGTERM, or the operator. Members, agreements and schemas
-/// are read again on `pirogue reload`, without a restart.
+/// stop, by Ctrl-C or SIGTERM. Members, agreements and schemas are read again
+/// on `pirogue reload`, without a restart.
 ///
 /// Every key of the configuration is explained by `pirogue config defaults hub`.
 #[derive(Debug, clap::Args)]
@@ -25,20 +25,24 @@ impl HubCommand {
     pub(super) fn run(self, verbose: u8) -> anyhow::Result<()> {
         let config = HubConfig::load(&self.config)?;
         logging::start(&config.log, verbose);
-        let members = config.connect.iter().map(|path| ConnectConfig::load_beside_hub(path));
+        // Whole paths, so that a fault names ../province-sud/… by its real place. What
+        // isn't there is told by the loading.
+        let whole = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
+        let members = config.connect.iter().map(|path| ConnectConfig::load_beside_hub(&whole(path)));
         let members = members.collect::<Result<Vec<_>, _>>()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(async {
+            let told = stop_signal();
             let node = Node::start(&config, &members).await?;
             tracing::info!(
                 hub = config.name,
                 members = node.members().len(),
                 http = node.address().map(tracing::field::display),
-                "the hub runs; stop it with Ctrl-C, SIGTERM or the operator's command"
+                "the hub runs; stop it with Ctrl-C or SIGTERM"
             );
             let ended = tokio::select! {
                 ended = node.wait() => ended,
-                () = stop_signal() => Ok(()),
+                () = told => Ok(()),
             };
             tracing::info!("the hub stops: what was taken in is kept");
             // A hub whose store failed has nothing to finish.
@@ -50,15 +54,19 @@ impl HubCommand {
     }
 }
 
-/// Waits for Ctrl-C or SIGTERM.
-pub(super) async fn stop_signal() {
+/// Ends at Ctrl-C or SIGTERM. It listens from the call on, not from the first
+/// wait: what comes in between isn't missed. Takes a running runtime.
+pub(super) fn stop_signal() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        let _ = tokio::signal::ctrl_c().await;
-        return;
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
+    let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    async move {
+        // A signal that can't be listened to ends the process, as it does by default.
+        let (Ok(mut interrupt), Ok(mut terminate)) = (interrupt, terminate) else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
     }
 }

@@ -17,9 +17,14 @@ pub const PASSPHRASE_VARIABLE: &str = "PIROGUE_PASSPHRASE";
 const MAX_PASSPHRASE_BYTES: u64 = 4096;
 
 /// Make a key, or show what to publish of one.
+///
+/// A private key stays with whoever made it; what goes to the hub's operator is
+/// its public half, a JWK. Each key has one use: a member signs its events with
+/// one and its agreements with another.
 #[derive(Debug, Subcommand)]
+#[command(after_help = "Example:\n  pirogue keys generate --use event --member province-sud --out event.pem")]
 pub enum KeysCommand {
-    /// Make a new private key in a new file, and print its public half
+    /// Make a new private key in a new file, and print its public half.
     ///
     /// The file is PKCS#8 PEM that only its owner can read (mode 0600), as
     /// `openssl genpkey -algorithm ed25519` makes it; an existing file is never
@@ -29,7 +34,7 @@ pub enum KeysCommand {
 Example:
   pirogue keys generate --use event --member province-sud --out event.pem")]
     Generate(GenerateArgs),
-    /// Show the public half of a private key: JWK, thumbprint, verifier key
+    /// Show the public half of a private key: JWK, thumbprint, verifier key.
     ///
     /// A key file doesn't say what its key is for nor whose it is; --use and
     /// --member put that into the JWK. The verifier key is what programs for

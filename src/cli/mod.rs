@@ -2,7 +2,7 @@
 //!
 //! A command is a `clap` struct with `run(self) -> anyhow::Result<()>`. It
 //! prints its answer on standard output; a fault becomes one sentence on
-//! standard error and an exit status, in [`exit`].
+//! standard error and an exit status, in `exit`.
 
 mod ask;
 mod config;

@@ -16,7 +16,7 @@ use crate::hub::operator::{Answer, Request, TraceDecision, TraceReport};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  pirogue trace /province-sud/boost 4711-1 --config /etc/pirogue/hub.toml")]
 pub(super) struct TraceCommand {
-    /// The event's source, /MEMBER/SYSTEM.
+    /// The event's source as its publisher gave it, /MEMBER/SYSTEM.
     source: String,
     /// The event's id.
     id: String,

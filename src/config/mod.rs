@@ -146,7 +146,9 @@ pub(crate) trait Settings: serde::de::DeserializeOwned {
 
 /// Makes `path` begin at `folder`, unless it is absolute.
 pub(crate) fn resolve(folder: &Path, path: &mut PathBuf) {
-    *path = folder.join(&*path);
+    // Without the dots between, which no sentence needs; `..` stays, since what
+    // is above a link isn't known.
+    *path = folder.join(&*path).components().collect();
 }
 
 /// Checks the form of a name (WIRE.md section 0: MEMBER).

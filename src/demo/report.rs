@@ -5,8 +5,8 @@ use super::reconcile::Tally;
 use super::setup::{PROVIDER, RECIPIENT};
 use crate::fault::Reason;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
@@ -69,11 +69,14 @@ pub(super) fn line(text: &str) {
 /// A progress bar; hidden where it would be in the way.
 pub(super) fn bar(events: u64, hidden: bool) -> ProgressBar {
     let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-    let style =
-        ProgressStyle::with_template("{bar:40} {pos}/{len} événements reçus / events received, {per_sec}");
+    // It fits a terminal of 80 columns.
+    let style = ProgressStyle::with_template("{bar:32} {pos}/{len} reçus / received, {rate}/s");
     let bar = ProgressBar::with_draw_target(Some(events), target);
+    let rate = |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+        let _ = write!(text, "{:.0}", state.per_sec());
+    };
     match style {
-        Ok(style) => bar.with_style(style),
+        Ok(style) => bar.with_style(style.with_key("rate", rate)),
         Err(_) => bar,
     }
 }
@@ -88,103 +91,100 @@ fn grid() -> Table {
     table
 }
 
+/// The width of what is written below the tables: never longer than is read with
+/// ease.
+fn text_width() -> usize {
+    grid().width().map_or(100, usize::from).clamp(40, 102) - 2
+}
+
 fn number(n: u64) -> Cell {
+    Cell::new(digits(n)).set_alignment(CellAlignment::Right)
+}
+
+/// A number as it is written in French.
+fn digits(n: u64) -> String {
     let digits = n.to_string();
     let mut spaced = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
-            // A narrow space that doesn't break, as numbers are written in French.
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            // A narrow space that doesn't break.
             spaced.push('\u{202f}');
         }
         spaced.push(digit);
     }
-    Cell::new(spaced).set_alignment(CellAlignment::Right)
+    spaced
 }
 
 /// Why a message is refused, in French and English.
 fn because(reason: &str) -> (&'static str, &'static str) {
     match Reason::parse(reason) {
-        Some(Reason::TooLarge) => ("message trop grand", "too large"),
-        Some(Reason::Malformed) => ("message incomplet ou mal formé", "malformed"),
-        Some(Reason::UnknownKey) => ("clé inconnue", "unknown key"),
-        Some(Reason::KeyNotValid) => ("clé révoquée ou expirée", "key revoked or ended"),
-        Some(Reason::BadSignature) => ("signature fausse", "bad signature"),
-        Some(Reason::AttributeMismatch) => ("en-tête changé après signature", "header changed after signing"),
+        Some(Reason::TooLarge) => ("message trop grand", "larger than a message may be"),
+        Some(Reason::Malformed) => ("message incomplet ou mal formé", "incomplete or malformed"),
+        Some(Reason::UnknownKey) => ("clé inconnue", "signed with an unknown key"),
+        Some(Reason::KeyNotValid) => ("clé révoquée", "signed with a revoked key"),
+        Some(Reason::BadSignature) => ("signature fausse", "the signature isn't right"),
+        Some(Reason::AttributeMismatch) => {
+            ("en-tête changé après la signature", "changed after it was signed")
+        }
         Some(Reason::NotYourSource) => ("publié au nom d'un autre", "published in another's name"),
         Some(Reason::WrongAudience) => ("signé pour un autre hub", "signed for another hub"),
         Some(Reason::FromTheFuture) => ("daté dans le futur", "dated in the future"),
-        Some(Reason::UnknownSchema) => ("schéma inconnu", "unknown schema"),
-        Some(Reason::InvalidData) => ("donnée invalide", "invalid data"),
-        Some(Reason::IdReused) => ("identifiant déjà utilisé", "id used before"),
+        Some(Reason::UnknownSchema) => ("schéma inconnu", "by an unknown schema"),
+        Some(Reason::InvalidData) => ("donnée invalide", "a value that can't be"),
+        Some(Reason::IdReused) => ("identifiant déjà utilisé", "an id that was used before"),
         None => ("autre raison", "another reason"),
     }
 }
 
-/// The account for people.
+/// The account for people: French at the left, English at the right.
 pub(super) fn table(outcome: &Outcome) -> String {
     let mut table = grid();
-    table.set_header(["Ce qui s'est passé / What happened", "Nombre / Number", ""]);
-    let of = format!(
-        "{} demandeurs d'emploi, {} offres / jobseekers, offers",
-        number(outcome.jobseekers).content(),
-        number(outcome.offers).content()
+    table.set_header(["Ce qui s'est passé", "Nombre", "What happened"]);
+    let mut row = |french: String, count: Option<u64>, english: String| {
+        table.add_row([Cell::new(french), count.map_or_else(|| Cell::new(""), number), Cell::new(english)]);
+    };
+    let plain = |text: &str| text.to_owned();
+    row(format!("Envoyés par {PROVIDER}"), Some(outcome.published), format!("Sent by {PROVIDER}"));
+    row(plain("· demandeurs d'emploi"), Some(outcome.jobseekers), plain("· jobseekers"));
+    row(plain("· offres d'emploi"), Some(outcome.offers), plain("· job offers"));
+    row(
+        plain("Vérifiés, inscrits au journal"),
+        Some(outcome.recorded),
+        plain("Verified, and in the journal"),
     );
-    table.add_row([
-        Cell::new(format!("Envoyés par {PROVIDER} / Sent")),
-        number(outcome.published),
-        Cell::new(of),
-    ]);
-    table.add_row([
-        Cell::new("Vérifiés et inscrits au journal / Verified and recorded"),
-        number(outcome.recorded),
-        Cell::new("signature, schéma, valeurs / signature, schema, values"),
-    ]);
-    table.add_row([
-        Cell::new(format!("Livrés à {RECIPIENT} / Delivered")),
-        number(outcome.delivered),
-        Cell::new(format!("sous la convention / under the agreement {}", outcome.agreement)),
-    ]);
-    table.add_row([
-        Cell::new("Doublons écartés / Repeats dropped"),
-        number(outcome.duplicates),
-        Cell::new("le même message, deux fois / the same message, twice"),
-    ]);
+    row(format!("Livrés à {RECIPIENT}"), Some(outcome.delivered), format!("Delivered to {RECIPIENT}"));
+    let agreement = &outcome.agreement;
+    row(format!("· selon la convention {agreement}"), None, format!("· under the agreement {agreement}"));
+    row(plain("Doublons écartés"), Some(outcome.duplicates), plain("Repeats dropped"));
+    let refused = outcome.quarantined.iter().map(|(_, count)| count).sum();
+    row(plain("Refusés"), Some(refused), plain("Refused"));
     for (reason, count) in &outcome.quarantined {
         let (french, english) = because(reason);
-        table.add_row([
-            Cell::new(format!("Refusé / Refused: {reason}")),
-            number(*count),
-            Cell::new(format!("{french} / {english}")),
-        ]);
+        row(format!("· {french}"), Some(*count), format!("· {english} ({reason})"));
     }
-    let counts = [
-        ("Perdus / Lost", outcome.tally.lost),
-        ("Dans le désordre / Out of order", outcome.tally.out_of_order),
-        ("Reçus sans preuve / Received without proof", outcome.unverified),
-    ];
-    for (what, count) in counts {
-        table.add_row([
-            Cell::new(what),
-            number(count),
-            Cell::new("compté par le destinataire / counted by the recipient"),
-        ]);
-    }
-    let rate = if outcome.seconds > 0.0 { outcome.delivered as f64 / outcome.seconds } else { 0.0 };
+    row(plain("Perdus *"), Some(outcome.tally.lost), plain("Lost *"));
+    row(plain("Dans le désordre *"), Some(outcome.tally.out_of_order), plain("Out of order *"));
+    row(plain("Reçus sans preuve *"), Some(outcome.unverified), plain("Received without proof *"));
+    let seconds = outcome.seconds;
+    let rate = if seconds > 0.0 { (outcome.delivered as f64 / seconds) as u64 } else { 0 };
+    let rate = digits(rate);
     let mut text = format!(
-        "{table}\n\nEn {:.2} s, soit {rate:.0} événements par seconde. / In {:.2} s, {rate:.0} events a second.\n\n\
+        "{table}\n* Compté par le destinataire. / Counted by the recipient.\n\n\
+         En {} s, soit {rate} événements par seconde. / In {seconds:.2} s: {rate} events a second.\n\n\
          Jamais transmis, faute d'accord (champs d'un demandeur d'emploi) /\n\
          Never passed on, since no agreement grants them (fields of a jobseeker):\n",
-        outcome.seconds, outcome.seconds
+        format!("{seconds:.2}").replace('.', ",")
     );
-    text += &wrapped(&outcome.withheld.join(", "), 100);
-    text += "\nOù va le temps du hub, en µs par événement / Where the hub's time goes, in µs an event:\n";
+    text += &wrapped(&outcome.withheld.join(", "), text_width());
+    text += "\nOù va le temps du hub, en µs par événement /\nWhere the hub's time goes, in µs an event:\n";
     let parts = outcome
         .stages
         .iter()
         .filter(|(_, _, events)| *events > 0)
         .map(|(stage, time, events)| format!("{stage} {:.0}", time.as_secs_f64() * 1e6 / *events as f64));
-    text += &wrapped(&parts.collect::<Vec<_>>().join(", "), 100);
-    text += "  (commit, publish : attente du disque, le calcul continue / waiting for the disk, while work goes on)\n";
+    text += &wrapped(&parts.collect::<Vec<_>>().join(", "), text_width());
+    text += "  commit, publish : attente du disque, le calcul continue\n";
+    text += "  commit, publish: waiting for the disk, while work goes on\n";
     text
 }
 
@@ -209,10 +209,14 @@ fn wrapped(text: &str, width: usize) -> String {
 pub(super) fn side_by_side(subject: &str, sent: &Value, received: &Value) -> String {
     let mut table = grid();
     table.set_header([
-        "Une personne (fictive) / One (fictitious) person",
-        &format!("envoyé par / sent by {PROVIDER}"),
-        &format!("reçu par / received by {RECIPIENT}"),
+        "Une personne fictive\nA fictitious person",
+        &format!("Envoyé / Sent\n{PROVIDER}"),
+        &format!("Reçu / Received\n{RECIPIENT}"),
     ]);
+    // The fields' names stay whole, however narrow the terminal.
+    if let Some(names) = table.column_mut(0) {
+        names.set_constraint(ColumnConstraint::ContentWidth);
+    }
     let got = received.get("subject").and_then(Value::as_str).unwrap_or_default();
     table.add_row(["subject", subject, got]);
     let mut paths = Vec::new();

@@ -11,7 +11,7 @@ use crate::connect::manifest::{Connector, ConnectorFault, SourceStream};
 use crate::connect::{Connect, ConnectFault, Signer};
 use crate::event::{MemberName, Message};
 use crate::fault::Reason;
-use crate::hub::operator::{Answer, Handler, Request};
+use crate::hub::operator::{Answer, Handler, RecipientStatus, Request};
 use crate::metrics::Stage;
 use crate::ops::node::{Node, NodeFault};
 use crate::schema::{EventSchema, Registry};
@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 const GLANCE: Duration = Duration::from_millis(10);
 /// How long nothing may move before the demo gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The file of the jobseekers that were served, a line each.
+const SENT: &str = "sent.jsonl";
 
 /// Why the demo can't go on.
 #[derive(Debug, thiserror::Error)]
@@ -95,14 +97,25 @@ pub async fn run(options: &DemoOptions, interrupted: impl Future<Output = ()>) -
     };
     std::fs::create_dir_all(&folder)?;
     let folder = folder.canonicalize()?;
-    let running = start(options, &folder).await?;
     tokio::pin!(interrupted);
+    let mut told = false;
+    let starting = start(options, &folder);
+    tokio::pin!(starting);
+    // What has begun to start is started before it is stopped: half of it would
+    // still write into a folder that is being removed.
+    let running = loop {
+        tokio::select! {
+            running = &mut starting => break running?,
+            () = &mut interrupted, if !told => told = true,
+        }
+    };
     let outcome = tokio::select! {
-        outcome = load(options, &running) => Some(outcome?),
-        () = &mut interrupted => None,
+        outcome = load(options, &running), if !told => Some(outcome?),
+        () = &mut interrupted, if !told => None,
+        else => None,
     };
     let Some(outcome) = outcome else {
-        running.stop().await?;
+        running.stop(options).await?;
         return Ok(true);
     };
     if options.json {
@@ -114,33 +127,34 @@ pub async fn run(options: &DemoOptions, interrupted: impl Future<Output = ()>) -
             report::line(&report::kept(&folder, &running.setup.received));
         }
     }
-    if options.once {
-        running.write_sent(&folder)?;
-    } else {
+    if !options.once {
         if !options.json {
             report::line(
-                "Une nouvelle personne et une nouvelle offre arrivent chaque seconde ; Ctrl-C arrête.\n\
-                 A new person and a new offer arrive every second; Ctrl-C stops.",
+                "Une personne et une offre de plus chaque seconde, lues toutes les cinq secondes ; Ctrl-C arrête.\n\
+                 One more person and one more offer every second, read every five seconds; Ctrl-C stops.",
             );
         }
         running.trickle(interrupted).await?;
     }
-    running.stop().await?;
+    running.stop(options).await?;
     Ok(outcome.is_good())
 }
 
 async fn start(options: &DemoOptions, folder: &Path) -> Result<Running, DemoFault> {
     let half = usize::try_from(options.events / 2).unwrap_or(usize::MAX);
+    let jobseekers = half.saturating_add(usize::from(options.events % 2 == 1));
+    // What an earlier demo on this folder served is served again.
+    let more = served_before(folder)?.saturating_sub(jobseekers);
     let config = BoostConfig {
         seed: options.seed,
-        jobseekers: half.saturating_add(usize::from(options.events % 2 == 1)),
-        offers: half,
+        jobseekers: jobseekers.saturating_add(more),
+        offers: half.saturating_add(more),
         api_key: API_KEY.to_owned(),
         ..BoostConfig::default()
     };
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.boost_port));
     let server = BoostServer::start(address, config).await?;
-    let setup = setup::prepare(folder, server.url())?;
+    let setup = setup::prepare(folder, server.url(), !options.once)?;
     let name = MemberName::parse(PROVIDER).map_err(|_| SetupFault::Name)?;
     let signer = crate::connect::signer(&setup.provider, name)?;
     let members = [setup.provider.clone(), setup.recipient.clone()];
@@ -149,10 +163,21 @@ async fn start(options: &DemoOptions, folder: &Path) -> Result<Running, DemoFaul
     Ok(Running { setup, server, node, connector, registry: Registry::embedded()?, signer })
 }
 
+/// How many jobseekers an earlier demo on this folder served.
+fn served_before(folder: &Path) -> Result<usize, std::io::Error> {
+    use std::io::BufRead;
+    match std::fs::File::open(folder.join(SENT)) {
+        Ok(file) => Ok(std::io::BufReader::new(file).lines().count()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
 /// Waits until all is loaded and handled, and takes stock.
 async fn load(options: &DemoOptions, running: &Running) -> Result<Outcome, DemoFault> {
     let bar = report::bar(options.events, options.json);
     let mut watch = Watch::new();
+    running.await_what_was_left(&mut watch).await?;
     // The first page is in: now the bad ones, in the middle of the good.
     let (_, original) = running.forge()?.original()?;
     loop {
@@ -170,7 +195,7 @@ async fn load(options: &DemoOptions, running: &Running) -> Result<Outcome, DemoF
         running.check().await?;
         let handled = running.recipient()?.counts().handled.get();
         bar.set_position(handled.min(options.events));
-        match running.all_handled(options.events)? {
+        match running.all_handled()? {
             None => {
                 watch.look(handled, options.events, handled + running.provider()?.counts().pulled.get())?
             }
@@ -242,6 +267,24 @@ impl Running {
         matches!(answer, Answer::Trace(report) if report.taken_in.is_some())
     }
 
+    /// Waits until the hub has taken what an earlier run on this folder left in
+    /// its inbox, for some of the bad ones may be there.
+    async fn await_what_was_left(&self, watch: &mut Watch) -> Result<(), DemoFault> {
+        let metrics = self.node.hub().metrics();
+        let taken = || {
+            let refused: u64 = metrics.refused.all().iter().map(|(_, count)| count.get()).sum();
+            metrics.accepted.get() + metrics.duplicates.get() + refused
+        };
+        let waiting = || Ok::<u64, DemoFault>(self.node.hub().status()?.inbox_waiting);
+        let last = taken() + waiting()?;
+        while waiting()? > 0 && taken() < last {
+            self.check().await?;
+            watch.look(taken(), last, taken())?;
+            tokio::time::sleep(GLANCE).await;
+        }
+        Ok(())
+    }
+
     /// Publishes one bad message for each reason, and one exact duplicate,
     /// unless an earlier run on this folder did.
     async fn slip_in_the_bad_ones(&self) -> Result<(), DemoFault> {
@@ -260,23 +303,43 @@ impl Running {
         Ok(faults::publish(&bus, messages).await?)
     }
 
+    /// How many records the server holds.
+    fn served(&self) -> u64 {
+        Table::ALL.iter().map(|table| self.server.rows(*table) as u64).sum()
+    }
+
     /// When the last was handled, if all was: everything that the server holds
     /// is published, decided and handled, and each bad message is refused.
-    fn all_handled(&self, events: u64) -> Result<Option<Instant>, DemoFault> {
+    fn all_handled(&self) -> Result<Option<Instant>, DemoFault> {
+        let served = self.served();
+        // What was published isn't the measure: a source is read again in part at
+        // each start, and repeats count there.
         let hub = self.node.hub();
-        if self.provider()?.published()? < events {
+        if hub.status()?.events < served || hub.recorded_of_members()? < served {
             return Ok(None);
         }
-        let status = hub.status()?;
+        // A glance isn't of one moment: a batch can go on to a stage that was
+        // looked at while it was still in the one before. Each glance that finds
+        // every stage empty makes sure of one more of the three: taken in, decided
+        // and published, handled.
+        for _ in 0..3 {
+            if !self.nothing_waits()? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Instant::now()))
+    }
+
+    /// Whether no stage has anything left, as far as one glance tells.
+    fn nothing_waits(&self) -> Result<bool, DemoFault> {
+        let status = self.node.hub().status()?;
         let refused: u64 = status.quarantined.iter().map(|(_, count)| count).sum();
-        let recipients = &status.recipients;
-        let done = refused >= Reason::ALL.len() as u64
-            && hub.duplicates()? > 0
+        let idle =
+            |r: &RecipientStatus| r.undecided == 0 && r.queue_messages == 0 && r.sequence == r.confirmed;
+        Ok(refused >= Reason::ALL.len() as u64
+            && self.node.hub().duplicates()? > 0
             && status.inbox_waiting == 0
-            && recipients
-                .iter()
-                .all(|r| r.undecided == 0 && r.queue_messages == 0 && r.sequence == r.confirmed);
-        Ok(done.then(Instant::now))
+            && status.recipients.iter().all(idle))
     }
 
     fn take_stock(&self, ended: Instant) -> Result<Outcome, DemoFault> {
@@ -338,7 +401,7 @@ impl Running {
     /// What the server served, for whoever verifies what was received.
     fn write_sent(&self, folder: &Path) -> Result<(), DemoFault> {
         use std::io::Write;
-        let mut file = std::io::BufWriter::new(std::fs::File::create(folder.join("sent.jsonl"))?);
+        let mut file = std::io::BufWriter::new(std::fs::File::create(folder.join(SENT))?);
         for row in 0..self.server.rows(Table::Jobseekers) {
             writeln!(file, "{}", self.server.jobseeker(row))?;
         }
@@ -357,7 +420,11 @@ impl Running {
         }
     }
 
-    async fn stop(self) -> Result<(), DemoFault> {
+    /// Stops everything, and writes down what was served where it is kept.
+    async fn stop(self, options: &DemoOptions) -> Result<(), DemoFault> {
+        if let Some(data) = &options.data {
+            self.write_sent(data)?;
+        }
         let stopped = self.node.stop().await;
         self.server.shutdown().await;
         Ok(stopped?)

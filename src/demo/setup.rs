@@ -44,9 +44,10 @@ pub(super) enum SetupFault {
     Name,
 }
 
-/// Prepares `at` for the Boost-like server at `boost`. A folder that was
-/// prepared before keeps its keys and its data.
-pub(super) fn prepare(at: &Path, boost: &str) -> Result<Setup, SetupFault> {
+/// Prepares `at` for the Boost-like server at `boost`. Where it is `live`, the
+/// connector looks more often than the repository's. A folder that was prepared
+/// before keeps its keys and its data.
+pub(super) fn prepare(at: &Path, boost: &str, live: bool) -> Result<Setup, SetupFault> {
     let name = |text| MemberName::parse(text).map_err(|_| SetupFault::Name);
     let (provider, recipient) = (name(PROVIDER)?, name(RECIPIENT)?);
     let folder = |name: &str| at.join(name);
@@ -76,7 +77,8 @@ pub(super) fn prepare(at: &Path, boost: &str) -> Result<Setup, SetupFault> {
     }
 
     for (name, text) in BOOST {
-        prepare::write(&folder(PROVIDER).join("connectors/boost").join(name), text)?;
+        let text = if live { often(text) } else { text.to_owned() };
+        prepare::write(&folder(PROVIDER).join("connectors/boost").join(name), &text)?;
     }
     let key_file = folder(PROVIDER).join("keys/boost-api-key");
     prepare::secret(&key_file, API_KEY)?;
@@ -101,6 +103,15 @@ const BOOST: [(&str, &str); 3] = [
     ("jobseekers.jq", include_str!("../../connectors/boost/jobseekers.jq")),
     ("offers.jq", include_str!("../../connectors/boost/offers.jq")),
 ];
+
+/// A manifest that looks every five seconds, for someone who waits to see it.
+fn often(text: &str) -> String {
+    let line = |line: &str| match line.starts_with("every_seconds = ") {
+        true => "every_seconds = 5\n".to_owned(),
+        false => line.to_owned(),
+    };
+    text.split_inclusive('\n').map(line).collect()
+}
 
 const HUB_TOML: &str = r#"# The demo's hub. `pirogue hub --config hub.toml` runs it again, with its members
 # (start examples/boost_server.rs on the port of province-sud/connect.toml first).

@@ -4,7 +4,7 @@
 //! another way.
 
 use crate::bus::Delivery;
-use crate::event::{Attributes, Context, Envelope, Message, Origin};
+use crate::event::{Attributes, Context, Envelope, EventType, Message, Origin, is_event_id};
 use crate::fault::{Reason, Refusal};
 use crate::hub::world::World;
 use crate::journal;
@@ -32,6 +32,7 @@ pub struct Rules {
 pub struct Received {
     routing_key: String,
     message: Message,
+    redelivered: bool,
 }
 
 /// A message that was refused, unchanged, and why.
@@ -41,6 +42,18 @@ pub struct Refused {
     pub received: Received,
     /// Why it was refused.
     pub refusal: Refusal,
+}
+
+/// The longest type that is repeated of a message that is refused, in bytes.
+const LONGEST_TYPE: usize = 128;
+
+/// What a message says that it is, as far as that has its form (WIRE.md section
+/// 0). What hasn't may hold anything, a citizen's data too, and isn't repeated.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Claims {
+    pub(super) source: Option<String>,
+    pub(super) id: Option<String>,
+    pub(super) event_type: Option<String>,
 }
 
 /// A message signed, in time, for this hub, by the member who sent it.
@@ -68,7 +81,13 @@ pub struct Decoded {
 impl Received {
     /// The message that `delivery` brought.
     pub fn new(delivery: Delivery) -> Received {
-        Received { routing_key: delivery.routing_key, message: delivery.message }
+        let Delivery { routing_key, message, redelivered, .. } = delivery;
+        Received { routing_key, message, redelivered }
+    }
+
+    /// Whether the bus may have brought it before.
+    pub(super) fn redelivered(&self) -> bool {
+        self.redelivered
     }
 
     /// The message, unchanged.
@@ -79,6 +98,22 @@ impl Received {
     /// The routing key that it was published with.
     pub fn routing_key(&self) -> &str {
         &self.routing_key
+    }
+
+    /// What the message says that it is; the headers count before the properties.
+    pub(super) fn claims(&self) -> Claims {
+        let message = &self.message;
+        let claim = |header: &str, property: Option<&str>, fits: &dyn Fn(&str) -> bool| {
+            let claims = [message.text(header), property];
+            claims.into_iter().flatten().find(|claim| fits(claim)).map(str::to_owned)
+        };
+        // Its form alone would let a type fill all the headers.
+        let is_type = |text: &str| text.len() <= LONGEST_TYPE && EventType::parse(text).is_ok();
+        Claims {
+            source: claim("cloudEvents_source", None, &|text| Origin::parse(text).is_ok()),
+            id: claim("cloudEvents_id", message.message_id.as_deref(), &is_event_id),
+            event_type: claim("cloudEvents_type", message.kind.as_deref(), &is_type),
+        }
     }
 
     /// Checks all but the body's content, at the time `now` by the hub's clock.

@@ -73,6 +73,9 @@ async fn take_all(
         shared.metrics.received.add(deliveries.len() as u64);
         let redelivered = deliveries.iter().filter(|d| d.redelivered).count();
         shared.metrics.redelivered.add(redelivered as u64);
+        if redelivered > 0 {
+            tracing::debug!(redelivered, "events came again whose acknowledgement wasn't written down");
+        }
         let world = shared.world();
         let batch = check(shared, &world, deliveries).await;
         let mut parcel = Some(Checked { world, batch, last_tag });

@@ -5,7 +5,7 @@
 //! [`recorded::RecordedEvent`], `Decided`, `Sealed`. What a stage hasn't
 //! produced can't be had, so that none can be skipped.
 //!
-//! Intake ([`intake`]) ends with one durable commit for a batch, and only then
+//! Intake (`intake`) ends with one durable commit for a batch, and only then
 //! acknowledges. Release (`release`), one for each recipient, commits its
 //! decision before it publishes, and moves the recipient's cursor after the
 //! confirms.

@@ -137,7 +137,7 @@ pub struct AgreementStatus {
     pub provider: String,
     /// The member that gets them.
     pub recipient: String,
-    /// Why it isn't in force; none where it is.
+    /// Why it isn't in force, or isn't for all that it grants; none where it is.
     pub not_in_force: Option<String>,
 }
 

@@ -5,6 +5,10 @@
 //! says why it was refused and holds nothing of its content. When its time is
 //! over the slot is overwritten and the row removed; a log goes with its last
 //! message.
+//!
+//! The bus brings a message again whose acknowledgement a crash lost. One that
+//! was refused before is known by its HMAC, and is neither kept nor noticed
+//! twice.
 
 use crate::event::Message;
 use crate::fault::Reason;
@@ -13,11 +17,14 @@ use crate::hub::recorded::{SLOT, decode_row, encode_row};
 use crate::hub::{HubFault, Shared};
 use crate::seal::{self, EventKey};
 use crate::store::Tx;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 const SLOTS: &str = "slots/quarantine";
 const PREFIX: &[u8] = b"quarantine/";
+const KNOWN: &[u8] = b"quarantined/";
 const CURRENT: &[u8] = b"quarantine-log";
 /// A quarantine log is closed when it has this many bytes.
 const LOG_BYTES: u64 = 16 * 1024 * 1024;
@@ -35,15 +42,17 @@ pub struct Row {
     pub until: i64,
     /// The member that the broker authenticated.
     pub user: Option<String>,
-    /// The source that the message names, cut to 128 characters.
+    /// The source that the message names; none where it hasn't the form of one.
     pub source: Option<String>,
-    /// The id that the message names, cut to 128 characters.
+    /// The id that the message names; none where it hasn't the form of one.
     pub id: Option<String>,
-    /// The type that the message names, cut to 128 characters.
+    /// The type that the message names; none where it hasn't the form of one.
     pub event_type: Option<String>,
     log: String,
     offset: u64,
     length: u64,
+    /// What it is known by when it comes again, base64url.
+    known: String,
 }
 
 /// A refused message as it was received.
@@ -65,7 +74,33 @@ pub(super) struct Item {
     row: Row,
 }
 
-/// Prepares `refused` for [`write`]. Only the recording stage adds to the
+/// A refused message's bytes at rest: its routing key, the key's length before
+/// it, and the message.
+fn plain(refused: &Refused) -> Vec<u8> {
+    let (message, routing_key) = (refused.received.message(), refused.received.routing_key());
+    let mut plain = (routing_key.len() as u32).to_le_bytes().to_vec();
+    plain.extend_from_slice(routing_key.as_bytes());
+    message.encode(&mut plain);
+    plain
+}
+
+fn known_by(shared: &Shared, plain: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(seal::hmac(shared.secrets.refused.expose(), &[plain]))
+}
+
+fn known_key(known: &str) -> Vec<u8> {
+    [KNOWN, known.as_bytes()].concat()
+}
+
+/// Whether the bus brings `refused` again, and it is in quarantine.
+pub(super) fn is_repeat(shared: &Shared, refused: &Refused) -> Result<bool, HubFault> {
+    if !refused.received.redelivered() {
+        return Ok(false);
+    }
+    Ok(shared.store.get(&known_key(&known_by(shared, &plain(refused))))?.is_some())
+}
+
+/// Prepares `refused` for [`write()`]. Only the recording stage adds to the
 /// quarantine, so the indexes are known before the commit.
 pub(super) fn items(
     shared: &Shared,
@@ -77,25 +112,23 @@ pub(super) fn items(
     let mut items = Vec::with_capacity(refused.len());
     for (index, refused) in (next..).zip(refused) {
         let key = keys.next().ok_or(HubFault::Damaged("too few keys were made for a batch"))?;
-        let (message, routing_key) = (refused.received.message(), refused.received.routing_key());
-        let mut plain = (routing_key.len() as u32).to_le_bytes().to_vec();
-        plain.extend_from_slice(routing_key.as_bytes());
-        message.encode(&mut plain);
+        let (message, plain) = (refused.received.message(), plain(refused));
         let mut sealed = Vec::with_capacity(plain.len() + 16);
         seal::seal(&key, index, &plain, &mut sealed);
-        let bounded = |text: Option<&str>| text.map(|t| t.chars().take(128).collect());
+        let claims = refused.received.claims();
         let row = Row {
             reason: refused.refusal.reason.as_str().to_owned(),
             detail: refused.refusal.detail.clone(),
             at: at.as_millisecond(),
             until: at.as_millisecond() + i64::from(shared.quarantine_days) * 86_400_000,
-            user: bounded(message.user_id.as_deref()),
-            source: bounded(message.text("cloudEvents_source")),
-            id: bounded(message.text("cloudEvents_id").or(message.message_id.as_deref())),
-            event_type: bounded(message.text("cloudEvents_type").or(message.kind.as_deref())),
+            user: message.user_id.clone(),
+            source: claims.source,
+            id: claims.id,
+            event_type: claims.event_type,
             log: String::new(),
             offset: 0,
             length: sealed.len() as u64,
+            known: known_by(shared, &plain),
         };
         // The quarantine's keys are wrapped apart from the events': an index
         // of both may be the same.
@@ -120,6 +153,7 @@ pub(super) fn write(tx: &mut Tx<'_>, items: &[Item]) {
         tx.append(SLOTS, &item.slot);
         let row = Row { log, offset, ..item.row.clone() };
         tx.put(&key(item.index), &encode_row(&row));
+        tx.put(&known_key(&row.known), &item.index.to_be_bytes());
     }
 }
 
@@ -169,6 +203,7 @@ pub(super) async fn expire(shared: &Shared, now: jiff::Timestamp) -> Result<usiz
         return Ok(0);
     }
     let count = expired.len();
+    let slots_then = shared.store.log_len(SLOTS);
     let needed: std::collections::BTreeSet<String> = kept.into_iter().map(|(_, row)| row.log).collect();
     shared
         .store
@@ -176,8 +211,15 @@ pub(super) async fn expire(shared: &Shared, now: jiff::Timestamp) -> Result<usiz
             for (index, row) in &expired {
                 tx.overwrite(SLOTS, index * SLOT, &[0; SLOT as usize]);
                 tx.remove(&key(*index));
-                let current = current_log(tx).is_some_and(|log| log == row.log);
-                if !needed.contains(&row.log) && !current {
+                // The same may have been refused again since.
+                let known = known_key(&row.known);
+                if tx.get(&known).is_some_and(|last| last == index.to_be_bytes()) {
+                    tx.remove(&known);
+                }
+                // Where it was the one being written, the next message begins
+                // another. What was refused since the list was made may be in
+                // it: then it goes another time, with its last message.
+                if !needed.contains(&row.log) && tx.log_len(SLOTS) == slots_then {
                     tx.delete_log(&row.log);
                 }
             }

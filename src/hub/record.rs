@@ -5,7 +5,7 @@ use crate::event::{Attributes, MemberName};
 use crate::fault::Refusal;
 use crate::hub::check::{Decoded, Refused};
 use crate::hub::quarantine;
-use crate::hub::recorded::{self, BatchRow, Class, RecordedBatch, RecordedEvent, SLOTS_LOG};
+use crate::hub::recorded::{self, BatchRow, Class, EVENT_BYTES, RecordedBatch, RecordedEvent, SLOTS_LOG};
 use crate::hub::world::World;
 use crate::hub::{HubFault, Shared};
 use crate::journal::{self, Entry, Leaf};
@@ -192,18 +192,27 @@ impl Draft {
                 Some(digest) => Some(*digest),
                 None => ids.lookup(&hash)?.map(|(_, digest)| digest),
             };
+            // Under a secret: who reads the disk can't guess what an event says.
+            let content = seal::hmac(shared.secrets.contents.expose(), &[&decoded.digest]);
             match known {
-                Some(digest) if digest == decoded.digest => tally.duplicates += 1,
+                Some(digest) if digest == content => tally.duplicates += 1,
                 Some(_) => refused.push(Refused::id_reused(decoded)),
                 None => {
-                    within.insert(hash, decoded.digest);
-                    builder.ids.push((hash, decoded.digest));
+                    within.insert(hash, content);
+                    builder.ids.push((hash, content));
                     builder.event(decoded)?;
                     tally.recorded += 1;
                 }
             }
         }
         drop(ids);
+        let mut new = Vec::with_capacity(refused.len());
+        for refusal in refused {
+            if !quarantine::is_repeat(shared, &refusal)? {
+                new.push(refusal);
+            }
+        }
+        let refused = new;
         tally.refused = refused.len();
         for refusal in &refused {
             builder.notice(world, refusal)?;
@@ -258,20 +267,21 @@ impl Builder<'_> {
             return Ok(());
         };
         let Ok(addressee) = MemberName::parse(user) else { return Ok(()) };
-        let bounded = |text: Option<&str>| text.map(|t| t.chars().take(128).collect::<String>());
+        let claims = refused.received.claims();
         let record = serde_json::json!({
-            "source": bounded(message.text("cloudEvents_source")),
-            "id": bounded(message.message_id.as_deref()),
-            "type": bounded(message.kind.as_deref()),
+            "source": claims.source,
+            "id": claims.id,
+            "type": claims.event_type,
             "reason": refused.refusal.reason.as_str(),
             "detail": refused.refusal.detail,
             "received_at": self.at.to_string(),
         });
         let (event_type, body) = world.hub_types.encode(super::REJECTED, &record)?;
         let attributes = self.shared.hub_attributes(&event_type, &format!("record/{}", self.next), self.at);
+        let content = seal::hmac(self.shared.secrets.contents.expose(), &[&attributes.digest(&body)]);
         let attribute = |name| attributes.get(name).unwrap_or_default().as_bytes();
         let ids = self.shared.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        self.ids.push((ids.hash(&[attribute("source"), attribute("id")]), attributes.digest(&body)));
+        self.ids.push((ids.hash(&[attribute("source"), attribute("id")]), content));
         drop(ids);
         let class = Class { publisher: None, addressee: Some(addressee), event_type, version: 1 };
         let fingerprint = journal::fingerprint("", &body);
@@ -318,7 +328,7 @@ impl Builder<'_> {
         let number = self.class_number(class);
         self.signed.push(signed);
         self.lengths.push((number, (self.sealed.len() - before) as u32));
-        self.bytes += plain.len() * 2 + 512;
+        self.bytes += plain.len() * 2 + EVENT_BYTES;
         self.events.push(Some(RecordedEvent { attributes, signature, body, key, name }));
         self.next += 1;
         Ok(())

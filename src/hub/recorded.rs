@@ -21,6 +21,10 @@ pub(super) const SLOTS_LOG: &str = "slots/slots";
 /// The bytes of a slot.
 pub(super) const SLOT: u64 = 32;
 
+/// About how much memory a recorded event takes beside twice its message: its
+/// attributes, one by one.
+pub(super) const EVENT_BYTES: usize = 512;
+
 /// Who an event is from or for, and what it is. Events of one class are decided
 /// alike.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -56,6 +60,18 @@ pub(super) struct BatchRow {
     pub signed: Vec<u16>,
     /// The journal's entry of the first event; the others follow.
     pub journal: u64,
+}
+
+impl BatchRow {
+    /// The bytes of its sealed messages.
+    fn length(&self) -> usize {
+        self.events.iter().map(|(_, length)| *length as usize).sum()
+    }
+
+    /// About how much memory the batch takes when it is read, in bytes.
+    fn bytes(&self) -> usize {
+        self.length() * 2 + self.events.len() * EVENT_BYTES
+    }
 }
 
 /// One recorded event.
@@ -169,6 +185,21 @@ impl Timeline {
         Ok(batch)
     }
 
+    /// The index after the last event of the batch whose first event is `first`,
+    /// and about how much memory it takes, in bytes; without reading its events.
+    pub(super) fn extent(&self, first: u64) -> Result<(u64, usize), HubFault> {
+        if let Some(batch) = self.remembered(first) {
+            return Ok((batch.end(), batch.bytes));
+        }
+        let row = self.row(first)?;
+        Ok((first + row.events.len() as u64, row.bytes()))
+    }
+
+    fn row(&self, first: u64) -> Result<BatchRow, HubFault> {
+        let row = self.store.get(&batch_key(first))?;
+        decode_row(&row.ok_or(HubFault::Damaged("a batch of events has no row"))?)
+    }
+
     /// The row of the batch that holds event `index`, and the batch's first
     /// index.
     pub(super) fn row_of(&self, index: u64) -> Result<Option<(u64, BatchRow)>, HubFault> {
@@ -198,10 +229,8 @@ impl Timeline {
     }
 
     fn read(&self, first: u64) -> Result<RecordedBatch, HubFault> {
-        let row =
-            self.store.get(&batch_key(first))?.ok_or(HubFault::Damaged("a batch of events has no row"))?;
-        let row: BatchRow = decode_row(&row)?;
-        let length = row.events.iter().map(|(_, length)| *length as usize).sum();
+        let row = self.row(first)?;
+        let (length, bytes) = (row.length(), row.bytes());
         let sealed = self.store.read(&row.segment, row.offset, length)?;
         let slots = self.store.read(SLOTS_LOG, first * SLOT, row.events.len() * SLOT as usize)?;
         let mut rest = sealed.as_slice();
@@ -225,15 +254,7 @@ impl Timeline {
             events.push(Some(RecordedEvent::read(key, Bytes::from(plain))?));
         }
         let numbers = row.events.iter().map(|(class, _)| *class).collect();
-        Ok(RecordedBatch {
-            first,
-            at: row.at,
-            set: row.set,
-            classes: row.classes,
-            numbers,
-            events,
-            bytes: length * 2,
-        })
+        Ok(RecordedBatch { first, at: row.at, set: row.set, classes: row.classes, numbers, events, bytes })
     }
 }
 

@@ -2,15 +2,18 @@
 //! decision, then publish it and await the confirms.
 //!
 //! Two tasks a recipient: one decides, seals and commits; the other publishes.
-//! What was decided and not confirmed when the hub stopped is made again from
-//! its rows and sent again with the same numbers, byte for byte.
+//! What was decided and isn't confirmed, when the hub stopped or when a
+//! recipient's queue takes no more, is made again from its rows and sent again
+//! with the same numbers, byte for byte.
+//!
+//! Sixty recipients want the same events at once. What is sealed for all of them
+//! together is bounded, and a recipient whose queue is full holds none of it.
 
 use crate::bus::{Bus, Confirm};
 use crate::event::{MemberName, Message};
 use crate::hub::decide::{self, Decided, DecisionRow, Rule};
 use crate::hub::recorded::{decode_row, encode_row};
 use crate::hub::sealed::{self, Sealed};
-use crate::hub::world::World;
 use crate::hub::{HubFault, Shared};
 use crate::journal::{self, Entry, Leaf};
 use crate::metrics::Stage;
@@ -19,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 /// The exchange that deliveries are published to.
 const EXCHANGE: &str = "pirogue.deliveries";
@@ -29,6 +32,8 @@ const IDLE: Duration = Duration::from_millis(250);
 const UNSAVED_EVENTS: u64 = 10_000;
 /// How long to wait before publishing again after a failure: doubled each time.
 const BACKOFF: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(5)];
+/// About how many bytes of batches and sealed messages are in memory at most.
+const ROOM: usize = 48 * 1024 * 1024;
 
 /// Where a recipient is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,18 +70,44 @@ fn known_prefix(recipient: &str) -> Vec<u8> {
     format!("schema-sent/{recipient}/").into_bytes()
 }
 
+/// Room in memory for what is on its way to recipients, shared by all of them.
+#[derive(Clone)]
+pub(super) struct Room(Arc<Semaphore>);
+
+impl Default for Room {
+    fn default() -> Room {
+        Room(Arc::new(Semaphore::new(ROOM >> 10)))
+    }
+}
+
+impl Room {
+    /// Waits for room for batches of `bytes` and the messages made of them, each
+    /// about as large. It is given back when the permit is dropped.
+    async fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, HubFault> {
+        let kibibytes = (bytes * 2).clamp(1 << 10, ROOM) >> 10;
+        let permit = Arc::clone(&self.0).acquire_many_owned(kibibytes as u32).await;
+        permit.map_err(|_| HubFault::Stopped)
+    }
+}
+
 /// What the publishing task has confirmed and the deciding task hasn't saved.
 #[derive(Default)]
 struct Confirmed {
+    /// The events before this index are confirmed.
     upto: u64,
+    /// So many messages after these are confirmed too.
+    more: usize,
+    /// The batches that are wholly confirmed, by their first event, and when.
     unsaved: Vec<(u64, i64)>,
 }
 
 /// Messages on their way from one task to the other.
 struct Parcel {
     messages: Vec<(String, Message)>,
-    decided: Vec<Arc<Decided>>,
+    /// The first event of each batch that they are made of.
+    batches: Vec<u64>,
     end: u64,
+    _room: OwnedSemaphorePermit,
 }
 
 /// The release of one recipient.
@@ -124,7 +155,7 @@ impl Release {
             let (key, _) = entry?;
             known.insert(String::from_utf8_lossy(&key[prefix.len()..]).into_owned());
         }
-        let confirmed = Arc::new(Mutex::new(Confirmed { upto: cursor.confirmed, unsaved: Vec::new() }));
+        let confirmed = Arc::new(Mutex::new(Confirmed { upto: cursor.confirmed, ..Confirmed::default() }));
         Ok(Release {
             shared: Arc::clone(shared),
             recipient: recipient.clone(),
@@ -139,21 +170,45 @@ impl Release {
 
     /// Runs until `stop` says so and all that was recorded is confirmed, or the
     /// store fails.
-    pub(super) async fn run(mut self, stop: watch::Receiver<bool>) -> Result<(), HubFault> {
-        let (send, receive) = mpsc::channel(1);
-        let publisher = Publisher {
-            shared: Arc::clone(&self.shared),
-            recipient: self.recipient.clone(),
-            bus: Arc::clone(&self.bus),
-            confirmed: Arc::clone(&self.confirmed),
-            stop: stop.clone(),
-        };
-        let publishing = tokio::spawn(publisher.run(receive));
-        let deciding = self.decide_all(send, stop).await;
-        let published = publishing.await.map_err(|_| HubFault::Stopped)?;
-        deciding?;
-        published?;
-        self.save().await
+    pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), HubFault> {
+        let mut pause = BACKOFF[0];
+        loop {
+            let before = self.progress();
+            let (send, receive) = mpsc::channel(1);
+            let publisher = Publisher {
+                shared: Arc::clone(&self.shared),
+                recipient: self.recipient.clone(),
+                bus: Arc::clone(&self.bus),
+                confirmed: Arc::clone(&self.confirmed),
+            };
+            let publishing = tokio::spawn(publisher.run(receive));
+            let deciding = self.decide_all(send, stop.clone()).await;
+            let published = publishing.await.map_err(|_| HubFault::Stopped)?;
+            deciding?;
+            let all = published?;
+            self.save().await?;
+            if all || *stop.borrow() {
+                return Ok(());
+            }
+            if self.progress() != before {
+                pause = BACKOFF[0];
+            }
+            tracing::warn!(
+                recipient = %self.recipient,
+                "the recipient's queue takes no more; the messages are kept and sent again"
+            );
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stopped(&mut stop) => return Ok(()),
+            }
+            pause = (pause * 2).min(BACKOFF[1]);
+        }
+    }
+
+    /// Up to where the bus has confirmed.
+    fn progress(&self) -> (u64, usize) {
+        let confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        (confirmed.upto, confirmed.more)
     }
 
     async fn decide_all(
@@ -178,6 +233,8 @@ impl Release {
             tokio::select! {
                 changed = recorded.changed() => changed.map_err(|_| HubFault::Stopped)?,
                 changed = stop.changed() => changed.map_err(|_| HubFault::Stopped)?,
+                // The publishing task can't go on now.
+                () = send.closed() => return Ok(()),
                 // The confirms come while nothing else does.
                 () = tokio::time::sleep(IDLE), if self.is_unsaved() => self.save().await?,
             }
@@ -197,10 +254,12 @@ impl Release {
         for row in rows {
             let world = self.shared.world();
             let end = row.end;
+            let (_, bytes) = self.shared.timeline.extent(row.first)?;
+            let room = self.shared.release_room.take(bytes).await?;
             let batch = self.shared.timeline.batch(row.first).await?;
             let decided = vec![Arc::new(Decided::again(&self.shared, &world, row, batch)?)];
             let sealed = sealed::seal(&self.shared, &world, &self.recipient, &decided).await?;
-            let parcel = Parcel { messages: messages(sealed).0, decided, end };
+            let parcel = Parcel::new(messages(sealed).0, &decided, end, room);
             self.sent = end;
             if send.send(parcel).await.is_err() {
                 return Ok(false);
@@ -214,10 +273,12 @@ impl Release {
     async fn step(&mut self, send: &mpsc::Sender<Parcel>) -> Result<bool, HubFault> {
         let shared = Arc::clone(&self.shared);
         let world = shared.world();
+        let (end, bytes) = self.next_share()?;
+        let room = shared.release_room.take(bytes).await?;
         let started = Instant::now();
         let mut decided = Vec::new();
         let (mut next, mut sequence, mut events) = (self.cursor.decided, self.cursor.sequence, 0);
-        while next < shared.timeline.end() && events < shared.limits.messages {
+        while next < end {
             let batch = shared.timeline.batch(next).await?;
             let decision = decide::decide(&shared, &world, &self.recipient, &batch, sequence, &self.known)?;
             self.learn(&decision);
@@ -243,9 +304,23 @@ impl Release {
         let count = messages.len();
         self.commit(&decided, leaves).await?;
         shared.metrics.stage(Stage::Commit).add(started.elapsed(), count as u64);
-        let parcel = Parcel { messages, decided, end: next };
+        let parcel = Parcel::new(messages, &decided, next, room);
         self.sent = next;
         Ok(send.send(parcel).await.is_ok())
+    }
+
+    /// The index after the next batches to decide on, which are a batch's worth of
+    /// events, and about how much memory these take, in bytes.
+    fn next_share(&self) -> Result<(u64, usize), HubFault> {
+        let timeline = &self.shared.timeline;
+        let (from, most) = (self.cursor.decided, self.shared.limits.messages as u64);
+        let (mut next, mut bytes) = (from, 0);
+        while next < timeline.end() && next - from < most {
+            let (end, more) = timeline.extent(next)?;
+            next = end;
+            bytes += more;
+        }
+        Ok((next, bytes))
     }
 
     /// Remembers the schemas that `decision` publishes.
@@ -354,76 +429,62 @@ fn messages(sealed: Vec<Sealed>) -> (Vec<(String, Message)>, Vec<Leaf>) {
     sealed.into_iter().map(|s| ((s.routing_key, s.message), s.leaf)).unzip()
 }
 
+impl Parcel {
+    fn new(
+        messages: Vec<(String, Message)>,
+        decided: &[Arc<Decided>],
+        end: u64,
+        room: OwnedSemaphorePermit,
+    ) -> Parcel {
+        let batches = decided.iter().filter(|d| d.row.messages > 0).map(|d| d.row.first).collect();
+        Parcel { messages, batches, end, _room: room }
+    }
+}
+
 /// Publishes a recipient's messages in order, and never leaves one out.
 struct Publisher {
     shared: Arc<Shared>,
     recipient: MemberName,
     bus: Arc<dyn Bus>,
     confirmed: Arc<Mutex<Confirmed>>,
-    stop: watch::Receiver<bool>,
 }
 
 impl Publisher {
-    async fn run(self, mut parcels: mpsc::Receiver<Parcel>) -> Result<(), HubFault> {
-        while let Some(parcel) = parcels.recv().await {
-            let Parcel { messages, decided, end } = parcel;
-            if !self.publish(messages, &decided).await? {
-                return Ok(());
-            }
+    /// Publishes what comes, in order. Returns false as soon as not all of it is
+    /// confirmed: the rest is dropped, and has to come again.
+    async fn run(self, mut parcels: mpsc::Receiver<Parcel>) -> Result<bool, HubFault> {
+        while let Some(Parcel { mut messages, batches, end, _room }) = parcels.recv().await {
+            let before = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner).more;
+            // They come again with others that weren't confirmed.
+            let known = before.min(messages.len());
+            messages.drain(..known);
+            let count = messages.len();
+            let done = if count == 0 { 0 } else { self.publish(messages).await? };
             let at = jiff::Timestamp::now().as_millisecond();
             let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+            if done < count {
+                confirmed.more = known + done;
+                return Ok(false);
+            }
+            confirmed.more = before - known;
             confirmed.upto = end;
-            confirmed
-                .unsaved
-                .extend(decided.iter().filter(|d| d.row.messages > 0).map(|d| (d.row.first, at)));
+            confirmed.unsaved.extend(batches.into_iter().map(|first| (first, at)));
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// Publishes until all is confirmed. Returns false where the hub stops
-    /// first: the messages are sent again when it starts.
-    async fn publish(
-        &self,
-        mut messages: Vec<(String, Message)>,
-        decided: &[Arc<Decided>],
-    ) -> Result<bool, HubFault> {
-        let total = messages.len();
-        let mut pause = BACKOFF[0];
-        loop {
-            let started = Instant::now();
-            let count = messages.len();
-            let done = match self.bus.publish(EXCHANGE, messages).await {
-                Ok(confirms) => confirms.iter().take_while(|c| matches!(c, Confirm::Accepted)).count(),
-                Err(fault) => {
-                    self.shared.bus_failed(&self.recipient, &fault)?;
-                    0
-                }
-            };
-            self.shared.metrics.stage(Stage::Publish).add(started.elapsed(), done as u64);
-            self.shared.metrics.delivered.with(self.recipient.as_str()).add(done as u64);
-            if done == count {
-                return Ok(true);
+    /// Publishes messages. Returns how many of the first are confirmed.
+    async fn publish(&self, messages: Vec<(String, Message)>) -> Result<usize, HubFault> {
+        let started = Instant::now();
+        let done = match self.bus.publish(EXCHANGE, messages).await {
+            Ok(confirms) => confirms.iter().take_while(|c| matches!(c, Confirm::Accepted)).count(),
+            Err(fault) => {
+                self.shared.bus_failed(&self.recipient, &fault)?;
+                0
             }
-            if done > 0 {
-                pause = BACKOFF[0];
-            }
-            tracing::warn!(
-                recipient = %self.recipient,
-                waiting = count - done,
-                "the recipient's queue takes no more; the messages are kept and sent again"
-            );
-            let mut stop = self.stop.clone();
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = stopped(&mut stop) => return Ok(false),
-            }
-            pause = (pause * 2).min(BACKOFF[1]);
-            // The batch went to the bus whole; what wasn't confirmed is made
-            // again, the same to the byte.
-            let world: Arc<World> = self.shared.world();
-            let again = sealed::seal(&self.shared, &world, &self.recipient, decided).await?;
-            let (again, _) = self::messages(again);
-            messages = again.into_iter().skip(total - (count - done)).collect();
-        }
+        };
+        self.shared.metrics.stage(Stage::Publish).add(started.elapsed(), done as u64);
+        self.shared.metrics.delivered.with(self.recipient.as_str()).add(done as u64);
+        Ok(done)
     }
 }

@@ -12,7 +12,7 @@ use crate::hub::{Hub, HubFault, quarantine, record, trace};
 use crate::journal;
 use base64::Engine;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -119,6 +119,13 @@ impl Hub {
         quarantine::open(&self.shared, index)
     }
 
+    /// Forgets what was to be kept in quarantine until `now` or before, as a
+    /// running hub does by itself once in a while. Returns how many messages
+    /// went.
+    pub async fn forget(&self, now: jiff::Timestamp) -> Result<usize, HubFault> {
+        quarantine::expire(&self.shared, now).await
+    }
+
     fn measured(&self) -> Result<String, HubFault> {
         let metrics = &self.shared.metrics;
         metrics.disk_free_bytes.set(self.shared.store.free_bytes()?);
@@ -212,14 +219,18 @@ fn agreements(world: &World) -> Vec<AgreementStatus> {
 }
 
 fn reloaded(world: &World) -> ReloadReport {
-    let agreements = agreements(world);
-    let notes = agreements.iter().filter_map(|a| {
-        a.not_in_force.as_ref().map(|why| format!("The agreement {} isn't in force: {why}.", a.agreement))
+    let in_force: BTreeSet<_> = world.in_force().map(|agreement| agreement.reference()).collect();
+    let notes = agreements(world).into_iter().filter_map(|a| {
+        let why = a.not_in_force?;
+        Some(match in_force.contains(&a.agreement) {
+            true => format!("The agreement {} is in force, except that {why}.", a.agreement),
+            false => format!("The agreement {} isn't in force: {why}.", a.agreement),
+        })
     });
     ReloadReport {
         members: world.directory.members().count(),
-        agreements_in_force: agreements.iter().filter(|a| a.not_in_force.is_none()).count(),
-        event_types: world.registry.types().count(),
         notes: notes.collect(),
+        agreements_in_force: in_force.len(),
+        event_types: world.registry.types().count(),
     }
 }

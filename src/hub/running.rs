@@ -7,7 +7,7 @@ use crate::event::MemberName;
 use crate::hub::check::Rules;
 use crate::hub::release::Release;
 use crate::hub::world::{Sources, World};
-use crate::hub::{HubFault, Shared, Topology, intake, quarantine, record};
+use crate::hub::{HubFault, Shared, Topology, intake, record};
 use crate::keys::{Jwk, Jwks, KeyUse, PrivateKey};
 use crate::metrics::Metrics;
 use crate::seal::{self, MasterKey};
@@ -16,7 +16,7 @@ use crate::tasks::stopped;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
@@ -76,6 +76,9 @@ pub struct Hub {
     stop_intake: watch::Sender<bool>,
     stop_release: watch::Sender<bool>,
     released: Mutex<BTreeSet<MemberName>>,
+    /// Held while the world is replaced: of two reloads at the same time, each
+    /// would number the agreements in force, and start a new member's release.
+    reloading: tokio::sync::Mutex<()>,
     ended: mpsc::UnboundedSender<Ended>,
     endings: tokio::sync::Mutex<mpsc::UnboundedReceiver<Ended>>,
     /// Tasks whose end wasn't received yet.
@@ -106,10 +109,10 @@ impl Hub {
         let world = World::load(&HubOptions::of(config).sources, agreements::today())?;
         let world = world.adopt(&store, &keys.public).await?;
         let hub = Hub::build(config, store, master, bus, topology, metrics, keys, world).await?;
-        hub.release_all().await?;
+        hub.release_all(&hub.shared.world()).await?;
         let shared = Arc::clone(&hub.shared);
         hub.spawn(true, intake::run(shared, Arc::clone(&hub.bus), hub.stop_intake.subscribe()));
-        hub.spawn(false, rounds(Arc::clone(&hub.shared), hub.stop_release.subscribe()));
+        hub.spawn(false, rounds(Arc::downgrade(&hub), hub.stop_release.subscribe()));
         Ok(hub)
     }
 
@@ -158,6 +161,7 @@ impl Hub {
             stop_intake: watch::Sender::new(false),
             stop_release: watch::Sender::new(false),
             released: Mutex::default(),
+            reloading: tokio::sync::Mutex::default(),
             ended,
             endings: tokio::sync::Mutex::new(endings),
             running: AtomicUsize::new(0),
@@ -215,16 +219,18 @@ impl Hub {
     /// Reads members, agreements and schemas again, and goes by them from now
     /// on. Where anything is wrong, all stays as it was.
     pub async fn reload(&self) -> Result<Arc<World>, HubFault> {
+        let _one_at_a_time = self.reloading.lock().await;
         let world = World::load(&self.shared.sources, agreements::today())?;
         let world = world.adopt(&self.shared.store, &self.shared.own_keys).await?;
+        // A new member's release is there before anything is taken in that may be
+        // for it.
+        self.release_all(&world).await?;
         self.shared.replace_world(world);
-        self.release_all().await?;
         Ok(self.shared.world())
     }
 
-    /// Starts the release of each member that has none yet.
-    async fn release_all(&self) -> Result<(), HubFault> {
-        let world = self.shared.world();
+    /// Starts the release of each member of `world` that has none yet.
+    async fn release_all(&self, world: &World) -> Result<(), HubFault> {
         for member in world.directory.members() {
             if self.released.lock().unwrap_or_else(PoisonError::into_inner).contains(member) {
                 continue;
@@ -251,16 +257,18 @@ impl Hub {
 
 /// Once in a while: a new day may bring agreements into force, and what was in
 /// quarantine for long enough is forgotten.
-async fn rounds(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) -> Result<(), HubFault> {
+async fn rounds(hub: Weak<Hub>, mut stop: watch::Receiver<bool>) -> Result<(), HubFault> {
     loop {
         tokio::select! {
             () = tokio::time::sleep(ROUND) => {}
             () = stopped(&mut stop) => return Ok(()),
         }
-        let today = agreements::today();
-        if shared.world().day != today {
-            match World::load(&shared.sources, today) {
-                Ok(world) => shared.replace_world(world.adopt(&shared.store, &shared.own_keys).await?),
+        let Some(hub) = hub.upgrade() else { return Ok(()) };
+        let shared = &hub.shared;
+        if shared.world().day != agreements::today() {
+            match hub.reload().await {
+                Ok(_) => {}
+                Err(HubFault::Store(fault)) => return Err(fault.into()),
                 Err(fault) => tracing::error!(
                     %fault,
                     "a new day began, and members, agreements and schemas can't be read; the hub goes on by those of \
@@ -268,7 +276,7 @@ async fn rounds(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) -> Result<
                 ),
             }
         }
-        let forgotten = quarantine::expire(&shared, jiff::Timestamp::now()).await?;
+        let forgotten = hub.forget(jiff::Timestamp::now()).await?;
         if forgotten > 0 {
             tracing::info!(forgotten, "messages in quarantine were forgotten, their time being over");
         }

@@ -99,29 +99,17 @@ impl PrivateKey {
 
     /// Writes the key to a new file: PKCS#8 PEM with mode 0600, encrypted
     /// (PBES2 with scrypt and AES-256-CBC, which openssl reads) where there is
-    /// a `passphrase`. The file and its folder are flushed to the disk.
+    /// a `passphrase`. The file and its folder are flushed to the disk, and the
+    /// file is there whole or not at all, wherever the process is stopped.
     ///
     /// Fails where the file exists already, can't be written, or the
-    /// passphrase is empty; an unfinished file is taken away.
+    /// passphrase is empty.
     pub fn write(&self, path: &Path, passphrase: Option<&str>) -> Result<(), KeyFault> {
         let pem = self.to_pem(passphrase)?;
-        let failed = |source: std::io::Error| match source.kind() {
+        create(path, pem.as_bytes()).map_err(|source| match source.kind() {
             ErrorKind::AlreadyExists => KeyFault::Exists { path: path.to_owned() },
             _ => KeyFault::Write { path: path.to_owned(), source },
-        };
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-        let written = file.write_all(pem.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| {
-            let folder = path.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            File::open(folder)?.sync_all()
-        });
-        if let Err(source) = written {
-            // Half a key is no use, and its name would be taken. What went
-            // wrong first is what gets reported.
-            let _ = std::fs::remove_file(path);
-            return Err(KeyFault::Write { path: path.to_owned(), source });
-        }
-        Ok(())
+        })
     }
 
     /// The key in PKCS#8 PEM, as [`PrivateKey::write`] writes it.
@@ -162,6 +150,27 @@ impl PrivateKey {
         jws.push_str(&encode_base64url(signature.to_bytes()));
         jws
     }
+}
+
+/// Writes the file under another name and links it into place: half a key is no
+/// use, and one that is there is never replaced.
+fn create(path: &Path, pem: &[u8]) -> std::io::Result<()> {
+    if std::fs::symlink_metadata(path).is_ok() {
+        return Err(ErrorKind::AlreadyExists.into());
+    }
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let beside = path.with_file_name(name);
+    // One of a process that had this number and was stopped half-way.
+    let _ = std::fs::remove_file(&beside);
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(0o600).open(&beside)?;
+    let written =
+        file.write_all(pem).and_then(|()| file.sync_all()).and_then(|()| std::fs::hard_link(&beside, path));
+    let removed = std::fs::remove_file(&beside);
+    written.and(removed)?;
+    let folder = path.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
 }
 
 /// Whether `pem` is PKCS#8, of whatever algorithm.
@@ -253,6 +262,11 @@ MC4CAQAwBQYDK2VuBCIEINC9AYLdOJgkg6u+fQ/j47wB89bMyS4uvOIGgZkDyyFF
             assert!(matches!(again, KeyFault::Exists { .. }), "{again}");
             assert_eq!(std::fs::read(&path).unwrap(), before);
         }
+        // What a process of this number left when it was stopped half-way.
+        let half = folder.path().join(format!("half.pem.{}.new", std::process::id()));
+        std::fs::write(&half, &PLAIN[..40]).unwrap();
+        key.write(&folder.path().join("half.pem"), None).unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3, "nothing else is left behind");
         let empty = key.write(&folder.path().join("empty.pem"), Some("")).unwrap_err();
         assert!(matches!(empty, KeyFault::EmptyPassphrase));
         assert!(!folder.path().join("empty.pem").exists());

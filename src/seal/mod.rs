@@ -70,7 +70,7 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// 32 secret bytes, wiped when dropped and never printed: a key for [`hmac`].
+/// 32 secret bytes, wiped when dropped and never printed: a key for [`hmac()`].
 #[derive(Clone)]
 pub struct Secret32(Zeroizing<[u8; 32]>);
 
@@ -85,7 +85,7 @@ impl Secret32 {
         &self.0
     }
 
-    /// The secret for `label` below this one: [`hmac`] of the label.
+    /// The secret for `label` below this one: [`hmac()`] of the label.
     pub fn derive(&self, label: &str) -> Secret32 {
         Secret32::new(hmac(self.expose(), &[label.as_bytes()]))
     }

@@ -21,8 +21,10 @@ const GROUP_BYTES: usize = 32 << 20;
 /// How many logs are kept open for writing.
 const OPEN_FILES: usize = 128;
 
-/// How many logs are fdatasynced at once.
-const SYNCS_AT_ONCE: usize = 4;
+/// How many logs are fdatasynced at once. Those that wait together share a write
+/// of the file system's journal: sixty logs, one after the other, take ten times
+/// as long.
+const SYNCS_AT_ONCE: usize = 16;
 
 /// A work that waits, with who waits for it.
 pub(super) trait Work: Send {
@@ -289,7 +291,7 @@ impl Committer {
     }
 }
 
-/// fdatasyncs the logs, up to four at once, and writes the next HEAD if there is
+/// fdatasyncs the logs, many at once, and writes the next HEAD if there is
 /// one: a file system makes what waits together durable with one write of its
 /// journal.
 fn sync_all(disk: &Disk, logs: &[(&str, &File)], head: Option<&str>) -> Result<(), Failure> {

@@ -54,13 +54,15 @@ pub(super) fn open(folder: &Path, options: StoreOptions) -> Result<(Arc<Shared>,
     }
 
     let found = Found::read(folder, &tree, &head)?;
-    found.mend_logs(&disk)?;
     let recovered = found.head();
     if recovered.commit == head.commit && recovered != head {
         let why =
             format!("HEAD and the state both tell of commit {}, and not of the same; {RESTORE}", head.commit);
         return Err(StoreFault::refused(folder, why));
     }
+    // Nothing is cut before everything is known to be there.
+    let torn = found.torn_logs(&disk)?;
+    mend_logs(&disk, &torn)?;
     if recovered != head {
         let text = recovered.render().map_err(|e| StoreFault::refused(folder, e.to_string()))?;
         disk.replace_head(&text).map_err(|e| StoreFault::io(&folder.join("HEAD"), "written", &e))?;
@@ -252,10 +254,11 @@ impl Found {
         head
     }
 
-    /// Cuts what was never committed off the logs; refuses a log that lacks
-    /// committed bytes.
-    fn mend_logs(&self, disk: &Disk) -> Result<(), StoreFault> {
+    /// The logs that have bytes which were never committed, with the length to
+    /// which each was; refuses a log that lacks committed bytes.
+    fn torn_logs(&self, disk: &Disk) -> Result<Vec<(&str, u64)>, StoreFault> {
         let refused = |why: String| Err(StoreFault::Refused { folder: disk.folder.clone(), why });
+        let mut torn = Vec::new();
         for (log, &length) in &self.lengths {
             let path = disk.folder.join(log);
             let actual = match std::fs::metadata(&path) {
@@ -272,15 +275,10 @@ impl Found {
             }
             if actual > length {
                 tracing::info!(log, bytes = actual - length, "cut off what was never committed");
-                let cut = || {
-                    let file = OpenOptions::new().write(true).open(&path)?;
-                    file.set_len(length)?;
-                    file.sync_all()
-                };
-                cut().map_err(|e| StoreFault::io(&path, "cut to its committed length", &e))?;
+                torn.push((log.as_str(), length));
             }
         }
-        Ok(())
+        Ok(torn)
     }
 
     /// Does the overwritings and removals of the last commit, which may not have
@@ -302,4 +300,18 @@ impl Found {
         }
         Ok((self.redo.len() as u32, self.gone.clone()))
     }
+}
+
+/// Cuts what was never committed off the logs.
+fn mend_logs(disk: &Disk, torn: &[(&str, u64)]) -> Result<(), StoreFault> {
+    for (log, length) in torn {
+        let path = disk.folder.join(log);
+        let cut = || {
+            let file = OpenOptions::new().write(true).open(&path)?;
+            file.set_len(*length)?;
+            file.sync_all()
+        };
+        cut().map_err(|e| StoreFault::io(&path, "cut to its committed length", &e))?;
+    }
+    Ok(())
 }
