@@ -1,7 +1,9 @@
 //! `pirogue connect`.
 
+use super::hub::stop_signal;
 use super::logging;
 use crate::config::{BusSetting, ConnectConfig};
+use crate::ops::node;
 use std::path::PathBuf;
 
 /// Run a member's connectors, and receive what the hub delivers.
@@ -9,9 +11,9 @@ use std::path::PathBuf;
 /// Reads from the member's software, signs each event with the member's key and
 /// publishes it; verifies what the hub delivers and hands it to the sink.
 ///
-/// In this release a member runs in its hub's own process: add its file to the
-/// list `connect` of the hub's configuration, and run `pirogue hub`. This command
-/// checks the file, and says so.
+/// It works until it is told to stop, by Ctrl-C or SIGTERM. This takes RabbitMQ
+/// (`bus = "amqps://HOST"`). On the embedded bus a member runs in its hub's own
+/// process: add its file to the list `connect` of the hub's configuration.
 ///
 /// Every key of the configuration is explained by `pirogue config defaults
 /// connect`.
@@ -24,16 +26,34 @@ pub(super) struct ConnectCommand {
 }
 
 impl ConnectCommand {
-    /// Says where a member's side runs in this release.
+    /// Runs the member's side until it is told to stop.
     pub(super) fn run(self, verbose: u8) -> anyhow::Result<()> {
         let config = ConnectConfig::load(&self.config)?;
         logging::start(&config.log, verbose);
-        let BusSetting::Embedded = config.bus;
-        anyhow::bail!(
-            "bus = \"embedded\" is the bus of a hub's own process: add this file to the list connect of the hub's \
-             configuration, and run pirogue hub. A process of its own for {} takes RabbitMQ, which comes with the \
-             next release",
-            config.member
-        )
+        let BusSetting::Amqp(url) = &config.bus else {
+            anyhow::bail!(
+                "bus = \"embedded\" is the bus of a hub's own process: add this file to the list connect of the \
+                 hub's configuration, and run pirogue hub. A process of its own for {} takes RabbitMQ, bus = \
+                 \"amqps://HOST\"",
+                config.member
+            );
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let told = stop_signal();
+            let connect = node::connect_on_rabbitmq(&config, url).await?;
+            tracing::info!(
+                member = config.member,
+                connectors = config.connectors.len(),
+                inbox = config.inbox.enabled,
+                "the member's side runs; stop it with Ctrl-C or SIGTERM"
+            );
+            tokio::select! {
+                ended = connect.wait() => ended?,
+                () = told => {}
+            }
+            tracing::info!("the member's side stops: what was read and isn't confirmed is read again");
+            Ok(connect.stop().await?)
+        })
     }
 }

@@ -1,12 +1,14 @@
 //! How a command ends: a sentence on standard error and an exit status.
 
 use crate::bus::BusFault;
+use crate::bus::manage::ManageFault;
 use crate::config::{ConfigFault, SecretFault};
 use crate::connect::ConnectFault;
 use crate::demo::DemoFault;
 use crate::fault::Exit;
 use crate::hub::HubFault;
 use crate::keys::KeyFault;
+use crate::ops::broker::BrokerFault;
 use crate::ops::client::CallFault;
 use crate::ops::http::HttpFault;
 use crate::ops::node::NodeFault;
@@ -87,6 +89,7 @@ fn of_node(fault: &NodeFault) -> Option<Exit> {
     match fault {
         NodeFault::Store(_) => Some(Exit::Store),
         NodeFault::Bus(fault) => of_bus(fault),
+        NodeFault::Broker(fault) => of_broker(fault),
         NodeFault::Hub(fault) => of_hub(fault),
         NodeFault::Socket(_) | NodeFault::Http(_) => Some(Exit::Unreachable),
         NodeFault::Connect { fault, .. } => of_connect(fault),
@@ -94,7 +97,25 @@ fn of_node(fault: &NodeFault) -> Option<Exit> {
 }
 
 fn of_bus(fault: &BusFault) -> Option<Exit> {
-    matches!(fault, BusFault::Store(_)).then_some(Exit::Store)
+    match fault {
+        BusFault::Store(_) => Some(Exit::Store),
+        BusFault::Unreachable(_) => Some(Exit::Unreachable),
+        // What an operator sets: the address, the user, what was provisioned.
+        BusFault::Address(_) | BusFault::Refused(_) | BusFault::NoQueue(_) | BusFault::NoExchange(_) => {
+            Some(Exit::Usage)
+        }
+        BusFault::Unpublishable(_) | BusFault::UnknownTag(_) => None,
+    }
+}
+
+fn of_broker(fault: &BrokerFault) -> Option<Exit> {
+    match fault {
+        BrokerFault::Secret(_) => Some(Exit::Usage),
+        BrokerFault::Bus(fault) => of_bus(fault),
+        BrokerFault::Management(ManageFault::Unreachable { .. }) => Some(Exit::Unreachable),
+        BrokerFault::Management(ManageFault::Address(_) | ManageFault::Refused { .. }) => Some(Exit::Usage),
+        BrokerFault::Management(_) => None,
+    }
 }
 
 fn of_hub(fault: &HubFault) -> Option<Exit> {

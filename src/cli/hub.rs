@@ -1,8 +1,8 @@
 //! `pirogue hub`.
 
 use super::logging;
-use crate::config::{ConnectConfig, HubConfig};
-use crate::ops::node::Node;
+use crate::config::{BusSetting, ConnectConfig, HubConfig};
+use crate::ops::node::{HubNode, Node};
 use std::path::PathBuf;
 
 /// Run a hub: take events in, and deliver what the agreements grant.
@@ -31,6 +31,9 @@ impl HubCommand {
         let members = config.connect.iter().map(|path| ConnectConfig::load_beside_hub(&whole(path)));
         let members = members.collect::<Result<Vec<_>, _>>()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        if let BusSetting::Amqp(url) = &config.bus {
+            return runtime.block_on(on_rabbitmq(&config, url));
+        }
         runtime.block_on(async {
             let told = stop_signal();
             let node = Node::start(&config, &members).await?;
@@ -52,6 +55,23 @@ impl HubCommand {
             }
         })
     }
+}
+
+/// Runs the hub alone, on RabbitMQ.
+async fn on_rabbitmq(config: &HubConfig, url: &str) -> anyhow::Result<()> {
+    let told = stop_signal();
+    let node = HubNode::on_rabbitmq(config, url).await?;
+    tracing::info!(
+        hub = config.name,
+        http = node.address().map(tracing::field::display),
+        "the hub runs; stop it with Ctrl-C or SIGTERM"
+    );
+    tokio::select! {
+        ended = node.wait() => ended?,
+        () = told => {}
+    }
+    tracing::info!("the hub stops: what was taken in is kept");
+    Ok(node.stop().await?)
 }
 
 /// Ends at Ctrl-C or SIGTERM. It listens from the call on, not from the first

@@ -1,6 +1,8 @@
 //! The settings of a member's side: `connect.toml` says what each key means.
 
-use super::{BusSetting, Log, OutOfRange, SecretSource, Settings, check_name, check_range, resolve, words};
+use super::{
+    Broker, BusSetting, Log, OutOfRange, SecretSource, Settings, check_name, check_range, resolve, words,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,6 +17,8 @@ pub struct ConnectConfig {
     pub data: PathBuf,
     /// What carries the messages.
     pub bus: BusSetting,
+    /// How to connect to RabbitMQ.
+    pub broker: Broker,
     /// The name of the hub: events are signed for it.
     pub hub: String,
     /// The hub's public keys, a JWKS file.
@@ -114,10 +118,11 @@ impl FilesSink {
 impl Settings for ConnectConfig {
     const DEFAULTS: &'static str = include_str!("connect.toml");
     const FREE: &'static [&'static str] =
-        &["keys.event_passphrase", "connector.settings", "connector.secrets"];
+        &["keys.event_passphrase", "broker.password", "connector.settings", "connector.secrets"];
 
     fn resolve(&mut self, folder: &Path) {
         resolve(folder, &mut self.data);
+        self.broker.resolve(folder);
         resolve(folder, &mut self.hub_keys);
         resolve(folder, &mut self.members);
         self.schemas.iter_mut().chain(&mut self.inbox.map).for_each(|path| resolve(folder, path));
@@ -137,6 +142,7 @@ impl Settings for ConnectConfig {
             return Err(("member", "the name hub is reserved for the hub; take another".to_owned()));
         }
         check_name("hub", &self.hub)?;
+        self.broker.check(&self.bus)?;
         for connector in &self.connectors {
             check_range("connector.generation", connector.generation.into(), 1, 1_000_000)?;
         }

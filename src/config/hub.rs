@@ -1,6 +1,8 @@
 //! The settings of a hub: `hub.toml` says what each key means.
 
-use super::{BusSetting, Log, OutOfRange, SecretSource, Settings, check_name, check_range, resolve};
+use super::{
+    Broker, BusSetting, Log, Management, OutOfRange, SecretSource, Settings, check_name, check_range, resolve,
+};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,10 @@ pub struct HubConfig {
     pub data: PathBuf,
     /// What carries the messages.
     pub bus: BusSetting,
+    /// How to connect to RabbitMQ.
+    pub broker: Broker,
+    /// RabbitMQ's management API.
+    pub management: Management,
     /// The folder of the members' public keys, `MEMBER.jwks.json` for each.
     pub members: PathBuf,
     /// The folder of the signed agreements, `*.note`.
@@ -149,10 +155,13 @@ const MOST_MIB: u64 = 1 << 30;
 
 impl Settings for HubConfig {
     const DEFAULTS: &'static str = include_str!("hub.toml");
-    const FREE: &'static [&'static str] = &["keys.delivery_passphrase", "keys.checkpoint_passphrase"];
+    const FREE: &'static [&'static str] =
+        &["keys.delivery_passphrase", "keys.checkpoint_passphrase", "broker.password", "management.password"];
 
     fn resolve(&mut self, folder: &Path) {
         resolve(folder, &mut self.data);
+        self.broker.resolve(folder);
+        self.management.resolve(folder);
         resolve(folder, &mut self.members);
         resolve(folder, &mut self.agreements);
         self.schemas.iter_mut().chain(&mut self.connect).for_each(|path| resolve(folder, path));
@@ -166,6 +175,13 @@ impl Settings for HubConfig {
 
     fn check(&self) -> Result<(), OutOfRange> {
         check_name("name", &self.name)?;
+        self.broker.check(&self.bus)?;
+        self.management.check()?;
+        if self.bus != BusSetting::Embedded && !self.connect.is_empty() {
+            let what = "members run in the hub's process on the embedded bus only; on RabbitMQ each has its own \
+                        process, pirogue connect";
+            return Err(("connect", what.to_owned()));
+        }
         let limits = &self.limits;
         // Together they stay under the broker's limit of 2 MiB a message
         // (WIRE.md section 7); a header frame of 150 KiB ends a connection.

@@ -11,12 +11,14 @@
 //! variable that set it. A secret has no place in a configuration: it is named
 //! by a [`SecretSource`], read when it is needed, and never printed.
 
+mod broker;
 mod connect;
 mod hub;
 mod load;
 mod secret;
 mod show;
 
+pub use broker::{Broker, BrokerLogin, Management};
 pub use connect::{ConnectConfig, ConnectKeys, ConnectorSettings, FilesSink, Inbox, SinkDriver};
 pub use hub::{Http, HubConfig, HubKeys, Limits, Quarantine, Queue, Retention, StoreSettings};
 pub use load::ConfigFault;
@@ -61,16 +63,22 @@ macro_rules! words {
 pub(crate) use words;
 
 /// What carries the messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "&'static str")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum BusSetting {
     /// A durable bus in the hub's own process.
     Embedded,
+    /// RabbitMQ at this URL, `amqp[s]://[USER@]HOST[:PORT][/VHOST]`, without a
+    /// password.
+    Amqp(String),
 }
 
-impl From<BusSetting> for &'static str {
-    fn from(_: BusSetting) -> &'static str {
-        "embedded"
+impl From<BusSetting> for String {
+    fn from(bus: BusSetting) -> String {
+        match bus {
+            BusSetting::Embedded => "embedded".to_owned(),
+            BusSetting::Amqp(url) => url,
+        }
     }
 }
 
@@ -82,9 +90,14 @@ impl TryFrom<String> for BusSetting {
             "embedded" => Ok(BusSetting::Embedded),
             // The URL may hold a password: it isn't repeated.
             url if url.starts_with("amqp://") || url.starts_with("amqps://") => {
-                Err("RabbitMQ comes with the next release; write bus = \"embedded\" until then")
+                if broker::has_password(url) {
+                    return Err(
+                        "a password isn't written in a configuration: name its place in broker.password",
+                    );
+                }
+                Ok(BusSetting::Amqp(text))
             }
-            _ => Err("expected \"embedded\""),
+            _ => Err("expected \"embedded\", or the URL of RabbitMQ, amqp://HOST or amqps://HOST"),
         }
     }
 }

@@ -31,7 +31,7 @@ pub use fault::HubFault;
 pub use record::Tally;
 pub use running::{Hub, HubOptions, master_key, own_keys};
 pub(crate) use shared::Shared;
-pub use topology::Topology;
+pub use topology::{Provisioned, Topology};
 
 /// What the hub's own types begin with.
 pub const HUB_TYPES: &str = "nc.hub.";

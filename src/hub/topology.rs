@@ -1,6 +1,7 @@
 //! What the hub asks of a bus beside carrying messages: its queues.
 
 use crate::bus::embedded::Broker;
+use crate::bus::manage::Queues;
 use crate::bus::{BusFault, Fut};
 use crate::event::MemberName;
 
@@ -21,5 +22,39 @@ impl Topology for Broker {
 
     fn depth(&self, queue: &str) -> Option<(u64, u64)> {
         self.queue_depth(queue)
+    }
+}
+
+/// The management API of RabbitMQ. A hub goes on where it can't be asked: the
+/// queues of those who were members before are there.
+impl Topology for Queues {
+    fn declare_member<'a>(&'a self, member: &'a MemberName) -> Fut<'a, Result<(), BusFault>> {
+        Box::pin(async move {
+            if let Err(fault) = Queues::declare_member(self, member).await {
+                tracing::warn!(
+                    %member,
+                    %fault,
+                    "that the member's queue is there can't be made sure; if it isn't, its messages wait in the hub"
+                );
+            }
+            Ok(())
+        })
+    }
+
+    fn depth(&self, queue: &str) -> Option<(u64, u64)> {
+        Queues::depth(self, queue)
+    }
+}
+
+/// Queues that someone else makes: `pirogue provision`, or an operator by hand.
+pub struct Provisioned;
+
+impl Topology for Provisioned {
+    fn declare_member<'a>(&'a self, _: &'a MemberName) -> Fut<'a, Result<(), BusFault>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn depth(&self, _: &str) -> Option<(u64, u64)> {
+        None
     }
 }

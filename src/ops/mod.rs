@@ -4,6 +4,7 @@
 //! Both ask a [`Handler`](crate::hub::operator::Handler), which the hub is; the
 //! requests and answers are in [`crate::hub::operator`].
 
+pub mod broker;
 pub mod client;
 pub mod http;
 pub mod node;

@@ -1,19 +1,23 @@
-//! A node: a hub on the embedded bus, the members that run in its process, the
-//! operator's socket and the HTTP endpoints.
+//! What a process runs: a hub, on the embedded bus with members beside it or on
+//! RabbitMQ alone, with the operator's socket and the HTTP endpoints; or a
+//! member's side alone, on RabbitMQ.
 
 use crate::bus::embedded::{Broker, BrokerOptions};
-use crate::bus::{BusFault, HUB};
-use crate::config::{ConnectConfig, HubConfig};
+use crate::bus::manage::Queues;
+use crate::bus::{Bus, BusFault, HUB};
+use crate::config::{BusSetting, ConnectConfig, HubConfig};
 use crate::connect::{Connect, ConnectFault};
 use crate::hub::operator::{Answer, Handler, Request};
-use crate::hub::{self, Hub, HubFault, Topology};
+use crate::hub::{self, Hub, HubFault, Provisioned, Topology};
 use crate::metrics::Metrics;
+use crate::ops::broker::{self, BrokerFault};
 use crate::ops::{http, socket};
 use crate::seal::MasterKey;
 use crate::store::{Sealing, Store, StoreFault, StoreOptions};
 use crate::tasks::stopped;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -26,6 +30,9 @@ pub enum NodeFault {
     /// The embedded bus can't be opened.
     #[error(transparent)]
     Bus(#[from] BusFault),
+    /// RabbitMQ can't be connected to.
+    #[error(transparent)]
+    Broker(#[from] BrokerFault),
     /// The hub can't start or go on.
     #[error(transparent)]
     Hub(#[from] HubFault),
@@ -46,48 +53,87 @@ pub enum NodeFault {
     },
 }
 
-/// A running node.
-pub struct Node {
+/// A hub with what answers its operator, on any bus.
+pub struct HubNode {
     hub: Arc<Hub>,
-    broker: Broker,
-    members: Vec<Connect>,
     address: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     serving: JoinSet<()>,
 }
 
+/// A running node: a hub on the embedded bus, and members in its process.
+pub struct Node {
+    node: HubNode,
+    broker: Broker,
+    members: Vec<Connect>,
+}
+
 /// What the hub of `config`, which doesn't run, answers to `request` from its
 /// store. While this works, no hub can start on that store.
 pub async fn ask_at_rest(config: &HubConfig, request: Request) -> Result<Answer, NodeFault> {
-    let (store, master, broker) = open(config).await?;
-    let topology: Arc<dyn Topology> = Arc::new(broker.clone());
-    let hub = Hub::at_rest(config, store, &master, broker.connect(HUB), topology).await?;
+    let (store, master) = open(config).await?;
+    let (bus, topology): (Arc<dyn Bus>, Arc<dyn Topology>) = match &config.bus {
+        BusSetting::Embedded => {
+            let broker = embedded(config, &store, &master)?;
+            (broker.connect(HUB), Arc::new(broker))
+        }
+        // It isn't connected to: nothing is published or consumed.
+        BusSetting::Amqp(url) => {
+            (Arc::new(broker::connection(url, HUB, &config.broker)?), Arc::new(Provisioned))
+        }
+    };
+    let hub = Hub::at_rest(config, store, &master, bus, topology).await?;
     Ok(hub.handle(request).await)
 }
 
-/// The store, the master key and the embedded bus of `config`.
-async fn open(config: &HubConfig) -> Result<(Store, MasterKey, Broker), NodeFault> {
+/// The store and the master key of `config`.
+async fn open(config: &HubConfig) -> Result<(Store, MasterKey), NodeFault> {
     let data = config.data.clone();
     let store = tokio::task::spawn_blocking(move || Store::open(&data, StoreOptions::default()));
     let store = store.await.map_err(|_| HubFault::Stopped)??;
     let master = hub::master_key(&config.keys.master, &store).await?;
-    let options = BrokerOptions { queue_bytes: config.queue.max_bytes(), ..BrokerOptions::default() };
-    let broker = Broker::open(store.clone(), Sealing::new(&master, "bus"), options)?;
-    Ok((store, master, broker))
+    Ok((store, master))
 }
 
-impl Node {
-    /// Starts the hub of `config`, with the members of `members` in this process.
-    pub async fn start(config: &HubConfig, members: &[ConnectConfig]) -> Result<Node, NodeFault> {
-        // What can fail for a plain reason comes first: a port in use.
-        let listener = match config.http.enabled {
-            true => Some(http::bind(config.http.listen).await?),
-            false => None,
-        };
-        let (store, master, broker) = open(config).await?;
-        let topology: Arc<dyn Topology> = Arc::new(broker.clone());
-        let hub = Hub::start(config, store, &master, broker.connect(HUB), topology, Metrics::new()).await?;
+/// The embedded bus of `config`.
+fn embedded(config: &HubConfig, store: &Store, master: &MasterKey) -> Result<Broker, NodeFault> {
+    let options = BrokerOptions { queue_bytes: config.queue.max_bytes(), ..BrokerOptions::default() };
+    Ok(Broker::open(store.clone(), Sealing::new(master, "bus"), options)?)
+}
 
+/// Takes the port of `config`, if it answers HTTP.
+async fn bind(config: &HubConfig) -> Result<Option<TcpListener>, NodeFault> {
+    match config.http.enabled {
+        true => Ok(Some(http::bind(config.http.listen).await?)),
+        false => Ok(None),
+    }
+}
+
+impl HubNode {
+    /// Starts the hub of `config` alone, on the RabbitMQ that it names. While
+    /// the broker is away the hub waits for it.
+    pub async fn on_rabbitmq(config: &HubConfig, url: &str) -> Result<HubNode, NodeFault> {
+        let listener = bind(config).await?;
+        let connection = Arc::new(broker::connection(url, HUB, &config.broker)?);
+        let topology: Arc<dyn Topology> = match broker::management(&config.management)? {
+            None => Arc::new(Provisioned),
+            Some(management) => {
+                Arc::new(Queues::new(Arc::new(management), connection.vhost(), config.queue.max_bytes()))
+            }
+        };
+        let (store, master) = open(config).await?;
+        HubNode::start(config, listener, store, &master, connection, topology).await
+    }
+
+    async fn start(
+        config: &HubConfig,
+        listener: Option<TcpListener>,
+        store: Store,
+        master: &MasterKey,
+        bus: Arc<dyn Bus>,
+        topology: Arc<dyn Topology>,
+    ) -> Result<HubNode, NodeFault> {
+        let hub = Hub::start(config, store, master, bus, topology, Metrics::new()).await?;
         let stop = watch::Sender::new(false);
         let mut serving = JoinSet::new();
         let handler: Arc<dyn Handler> = Arc::clone(&hub) as Arc<dyn Handler>;
@@ -107,7 +153,44 @@ impl Node {
                 }
             });
         }
-        let mut node = Node { hub, broker, members: Vec::new(), address, stop, serving };
+        Ok(HubNode { hub, address, stop, serving })
+    }
+
+    /// The hub.
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    /// Where HTTP is answered.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Waits until an operator asks the hub to stop, or it fails.
+    pub async fn wait(&self) -> Result<(), NodeFault> {
+        Ok(self.hub.wait().await?)
+    }
+
+    /// Stops in good order: the hub, then what answers.
+    pub async fn stop(mut self) -> Result<(), NodeFault> {
+        let stopped = self.hub.stop().await.map_err(NodeFault::from);
+        self.stop.send_replace(true);
+        while self.serving.join_next().await.is_some() {}
+        stopped
+    }
+}
+
+impl Node {
+    /// Starts the hub of `config` on the embedded bus, with the members of
+    /// `members` in this process.
+    pub async fn start(config: &HubConfig, members: &[ConnectConfig]) -> Result<Node, NodeFault> {
+        // What can fail for a plain reason comes first: a port in use.
+        let listener = bind(config).await?;
+        let (store, master) = open(config).await?;
+        let broker = embedded(config, &store, &master)?;
+        let topology: Arc<dyn Topology> = Arc::new(broker.clone());
+        let node = HubNode::start(config, listener, store, &master, broker.connect(HUB), topology).await?;
+        let mut node = Node { node, broker, members: Vec::new() };
         for member in members {
             match Connect::start(member, node.broker.connect(&member.member)).await {
                 Ok(connect) => node.members.push(connect),
@@ -123,7 +206,7 @@ impl Node {
 
     /// The hub.
     pub fn hub(&self) -> &Arc<Hub> {
-        &self.hub
+        self.node.hub()
     }
 
     /// The embedded bus.
@@ -143,7 +226,7 @@ impl Node {
 
     /// Where HTTP is answered.
     pub fn address(&self) -> Option<SocketAddr> {
-        self.address
+        self.node.address()
     }
 
     /// Waits until an operator asks the hub to stop, or a part fails.
@@ -158,7 +241,7 @@ impl Node {
             std::task::Poll::Pending
         });
         tokio::select! {
-            hub = self.hub.wait() => Ok(hub?),
+            hub = self.node.wait() => hub,
             (member, fault) = first_fault => Err(NodeFault::Connect { member, fault }),
         }
     }
@@ -171,9 +254,14 @@ impl Node {
             let stopped = connect.stop().await.map_err(|fault| NodeFault::Connect { member, fault });
             first = first.and(stopped);
         }
-        let stopped = self.hub.stop().await.map_err(NodeFault::from);
-        self.stop.send_replace(true);
-        while self.serving.join_next().await.is_some() {}
-        first.and(stopped)
+        first.and(self.node.stop().await)
     }
+}
+
+/// Starts the member's side of `config` alone, on the RabbitMQ at `url`. While
+/// the broker is away it waits for it.
+pub async fn connect_on_rabbitmq(config: &ConnectConfig, url: &str) -> Result<Connect, NodeFault> {
+    let bus = Arc::new(broker::connection(url, &config.member, &config.broker)?);
+    let started = Connect::start(config, bus).await;
+    started.map_err(|fault| NodeFault::Connect { member: config.member.clone(), fault })
 }

@@ -77,6 +77,11 @@ impl Connection {
         Ok(connection)
     }
 
+    /// The virtual host.
+    pub fn vhost(&self) -> &str {
+        &self.target.vhost
+    }
+
     /// The broker's host and port.
     pub fn address(&self) -> String {
         self.target.address()

@@ -32,6 +32,8 @@ pub enum Login {
 /// How to connect.
 #[derive(Clone)]
 pub struct Options {
+    /// The user's name, where the URL names none.
+    pub user: String,
     /// How the user proves who it is.
     pub login: Login,
     /// Files for TLS.
@@ -49,6 +51,7 @@ impl Default for Options {
     /// The password of the URL, no TLS files, 256 messages in flight, 10 seconds.
     fn default() -> Options {
         Options {
+            user: String::new(),
             login: Login::Url,
             tls: Tls::default(),
             name: "pirogue".to_owned(),
@@ -104,7 +107,10 @@ impl Target {
             Login::Password(password) => password.clone(),
             Login::Url | Login::Certificate => password,
         };
-        let user = decoded(parsed.username())?;
+        let user = match parsed.username() {
+            "" => options.user.clone(),
+            user => decoded(user)?,
+        };
         match options.login {
             Login::Certificate if !secure || options.tls.certificate.is_none() => {
                 return Err(wrong("to log in by certificate takes amqps:// and a client certificate"));

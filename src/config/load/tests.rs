@@ -154,7 +154,10 @@ fn a_bad_value_is_one_sentence_that_names_the_key() {
         ("connect = 'a'\n", "connect to what can't be used: expected a list"),
         ("store = 3\n", "store to what can't be used: expected a table"),
         ("members = 3\n", "members to what can't be used: expected a text"),
-        ("bus = 'amqp://u:p4ss@h'\n", "bus to what can't be used: RabbitMQ comes with the next release"),
+        ("bus = 'amqps://h'\n", "bus to what can't be used: amqps:// takes broker.ca"),
+        ("bus = 'amqp://h'\n", "bus to what can't be used: to log in takes broker.password"),
+        ("[management]\nurl = 'http://u:p4ss@h'\n", "management.url to what can't be used: a password"),
+        ("bus = 'amqp://u:p4ss@h'\n", "bus to what can't be used: a password isn't written"),
     ];
     for (text, expected) in cases {
         let sentence = sentence(hub(&format!("name = 'nc'\n{text}")));
@@ -218,7 +221,11 @@ fn a_file_that_is_not_toml_or_not_there_is_named() {
 /// Every path to a value that isn't a table.
 fn leaves(value: &toml::Value, path: &str, out: &mut BTreeSet<String>) {
     match value {
-        toml::Value::Table(table) if path.ends_with("passphrase") || path.ends_with("secrets.api_key") => {
+        toml::Value::Table(table)
+            if path.ends_with("passphrase")
+                || path.ends_with("password")
+                || path.ends_with("secrets.api_key") =>
+        {
             assert_eq!(table.len(), 1);
             out.insert(path.to_owned());
         }
