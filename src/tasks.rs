@@ -1,6 +1,7 @@
 //! Work for all cores in the order of a batch, and being told to stop.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinError;
 
@@ -22,6 +23,12 @@ fn permits() -> &'static Semaphore {
 /// Waits until `stop` says so; also where nobody is left to say it.
 pub async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Waits until `stop` has said so for as long as `grace`.
+pub async fn stopped_for(mut stop: watch::Receiver<bool>, grace: Duration) {
+    stopped(&mut stop).await;
+    tokio::time::sleep(grace).await;
 }
 
 /// Applies `work` to `items` on all cores, a share of them at a time; the

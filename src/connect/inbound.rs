@@ -165,8 +165,12 @@ impl Inbox {
             );
         }
         let mut draft = Draft { state: state.clone(), ..Draft::default() };
-        let (mut done, mut early) = (None, None);
-        for (tag, checked) in self.check(deliveries).await {
+        let mut early = None;
+        let checked = in_turn(self.check(deliveries).await);
+        let tags: Vec<u64> = checked.iter().map(|(tag, _)| *tag).collect();
+        let mut rest = checked.into_iter();
+        while let Some((tag, checked)) = rest.next() {
+            let first_left = |rest: std::vec::IntoIter<Checked>| rest.map(|(tag, _)| tag).fold(tag, u64::min);
             let turn = match &checked {
                 Ok(accepted) => draft.state.turn(accepted.delivery.epoch, accepted.delivery.sequence),
                 Err(Unverified { doubt: Doubt::Origin { epoch, sequence }, .. }) => {
@@ -178,7 +182,7 @@ impl Inbox {
                         "the hub signs with a key that this member doesn't know; the messages wait. Ask the hub's \
                          operator for its hub.jwks.json, and put it in the place of the old one"
                     );
-                    early = Some(tag);
+                    early = Some(first_left(rest));
                     break;
                 }
             };
@@ -191,7 +195,7 @@ impl Inbox {
                          goes on, ask the hub's operator to replay from the next number"
                     );
                     self.counts.early.add(1);
-                    early = Some(tag);
+                    early = Some(first_left(rest));
                     break;
                 }
                 (Turn::Now, Err(unverified)) => {
@@ -211,7 +215,6 @@ impl Inbox {
                     draft.accepted.push(accepted);
                 }
             }
-            done = Some(tag);
         }
         if let Some(first_early) = early {
             consumer.requeue(first_early).await?;
@@ -224,6 +227,7 @@ impl Inbox {
         *state = draft.state.clone();
         save(&self.store, draft).await?;
         self.counts.handled.add(handled);
+        let done = tags.into_iter().filter(|tag| early.is_none_or(|early| *tag < early)).max();
         if let Some(done) = done {
             consumer.ack(done).await?;
         }
@@ -233,7 +237,7 @@ impl Inbox {
     /// Checks a batch on all cores. What a key of the hub or of a member may
     /// explain is checked once more with the keys as the files have them now: a
     /// key was added since.
-    async fn check(&mut self, deliveries: Vec<Delivery>) -> Vec<(u64, Result<Accepted, Unverified>)> {
+    async fn check(&mut self, deliveries: Vec<Delivery>) -> Vec<Checked> {
         let messages = deliveries.into_iter().map(|d| (d.tag, d.message)).collect();
         let mut checked = check_all(&self.recipient, messages).await;
         let explained = |result: &Result<Accepted, Unverified>| {
@@ -317,11 +321,27 @@ impl Inbox {
     }
 }
 
+/// A message's tag, and what became of it.
+type Checked = (u64, Result<Accepted, Unverified>);
+
+/// Puts a batch in the order of the numbers: brokers can let a message overtake
+/// another, where it was refused at first or is delivered again. Where a number
+/// isn't known all stays as it came.
+fn in_turn(mut batch: Vec<Checked>) -> Vec<Checked> {
+    let number = |(_, checked): &Checked| match checked {
+        Ok(accepted) => Some((accepted.delivery.epoch, accepted.delivery.sequence)),
+        Err(Unverified { doubt: Doubt::Origin { epoch, sequence }, .. }) => Some((*epoch, *sequence)),
+        Err(Unverified { doubt: Doubt::Forged, .. }) => Some((0, 0)),
+        Err(Unverified { doubt: Doubt::UnknownKey, .. }) => None,
+    };
+    if !batch.is_sorted_by_key(number) && batch.iter().all(|checked| number(checked).is_some()) {
+        batch.sort_by_key(number);
+    }
+    batch
+}
+
 /// Checks messages on all cores, in their order.
-async fn check_all(
-    recipient: &Arc<Recipient>,
-    messages: Vec<(u64, Message)>,
-) -> Vec<(u64, Result<Accepted, Unverified>)> {
+async fn check_all(recipient: &Arc<Recipient>, messages: Vec<(u64, Message)>) -> Vec<Checked> {
     let recipient = Arc::clone(recipient);
     let check = move |share: Vec<(u64, Message)>| {
         share.into_iter().map(|(tag, message)| (tag, recipient.check(message))).collect()

@@ -16,7 +16,7 @@ use crate::keys::PrivateKey;
 use crate::schema::EventSchema;
 use crate::seal::Secret32;
 use crate::store::Store;
-use crate::tasks::{crunch, stopped};
+use crate::tasks::{crunch, stopped, stopped_for};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +28,8 @@ const EXCHANGE: &str = "pirogue.events";
 const MOST: NonZeroUsize = NonZeroUsize::new(512).unwrap();
 /// How long to wait before another try: doubled each time.
 const PAUSE: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(30)];
+/// How long a publishing may still take once the program is told to stop.
+const GRACE: Duration = Duration::from_secs(5);
 /// The row of how many events were published and confirmed.
 pub(super) const PUBLISHED_ROW: &[u8] = b"count/published";
 
@@ -166,7 +168,11 @@ impl Outbox {
         while !messages.is_empty() {
             // Bodies are shared; what is copied are the headers, and only so
             // that what a full queue refuses can be sent again.
-            let confirms = self.bus.publish(EXCHANGE, messages.clone()).await?;
+            let confirms = tokio::select! {
+                confirms = self.bus.publish(EXCHANGE, messages.clone()) => confirms?,
+                // A broker that is away must not keep the program from stopping.
+                () = stopped_for(stop.clone(), GRACE) => return Ok(false),
+            };
             let done = confirms.iter().take_while(|confirm| matches!(confirm, Confirm::Accepted)).count();
             messages.drain(..done);
             if messages.is_empty() {

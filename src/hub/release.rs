@@ -17,7 +17,7 @@ use crate::hub::sealed::{self, Sealed};
 use crate::hub::{HubFault, Shared};
 use crate::journal::{self, Entry, Leaf};
 use crate::metrics::Stage;
-use crate::tasks::stopped;
+use crate::tasks::{stopped, stopped_for};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,6 +30,8 @@ const EXCHANGE: &str = "pirogue.deliveries";
 const IDLE: Duration = Duration::from_millis(250);
 /// At most this many events that concern nobody pass before the cursor is saved.
 const UNSAVED_EVENTS: u64 = 10_000;
+/// How long a publishing may still take once the hub is told to stop.
+const GRACE: Duration = Duration::from_secs(5);
 /// How long to wait before publishing again after a failure: doubled each time.
 const BACKOFF: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(5)];
 /// About how many bytes of batches and sealed messages are in memory at most.
@@ -180,6 +182,7 @@ impl Release {
                 recipient: self.recipient.clone(),
                 bus: Arc::clone(&self.bus),
                 confirmed: Arc::clone(&self.confirmed),
+                stop: stop.clone(),
             };
             let publishing = tokio::spawn(publisher.run(receive));
             let deciding = self.decide_all(send, stop.clone()).await;
@@ -447,6 +450,7 @@ struct Publisher {
     recipient: MemberName,
     bus: Arc<dyn Bus>,
     confirmed: Arc<Mutex<Confirmed>>,
+    stop: watch::Receiver<bool>,
 }
 
 impl Publisher {
@@ -476,7 +480,12 @@ impl Publisher {
     /// Publishes messages. Returns how many of the first are confirmed.
     async fn publish(&self, messages: Vec<(String, Message)>) -> Result<usize, HubFault> {
         let started = Instant::now();
-        let done = match self.bus.publish(EXCHANGE, messages).await {
+        let published = tokio::select! {
+            published = self.bus.publish(EXCHANGE, messages) => published,
+            // A broker that is away must not keep a hub from stopping.
+            () = stopped_for(self.stop.clone(), GRACE) => return Ok(0),
+        };
+        let done = match published {
             Ok(confirms) => confirms.iter().take_while(|c| matches!(c, Confirm::Accepted)).count(),
             Err(fault) => {
                 self.shared.bus_failed(&self.recipient, &fault)?;

@@ -3,6 +3,7 @@
 
 use crate::harness::*;
 use pirogue::admin::prepare;
+use pirogue::bus::{DELIVERIES, HUB};
 use pirogue::config::ConnectConfig;
 use pirogue::connect::Connect;
 use pirogue::keys::{Jwk, Jwks, KeyUse, PrivateKey};
@@ -86,5 +87,29 @@ fn an_event_whose_publisher_cant_be_proven_is_set_aside_and_the_next_ones_go_on(
     let aside = member.connect.set_aside().unwrap();
     assert_eq!(aside.iter().map(|row| row.what.as_str()).collect::<Vec<_>>(), ["unverified"]);
     assert!(aside[0].why.contains("originsignature"), "{}", aside[0].why);
+    exchange.block_on(member.connect.stop()).unwrap();
+}
+
+#[test]
+fn messages_that_overtook_others_are_put_in_order_and_each_is_handled_once() {
+    let mut exchange = Exchange::simple();
+    for n in 1..=4 {
+        publish(&exchange, &format!("e-{n}"));
+    }
+    // The schema and the events. They come again as a full queue leaves them:
+    // what was in flight after a nack first, and all of it once more.
+    let got = exchange.receive(GOUV, 5);
+    exchange.ack(GOUV, got[4].tag);
+    exchange.hang_up(GOUV);
+    let again = [3, 4, 0, 1, 2, 3, 4].map(|n: usize| (got[n].routing_key.clone(), got[n].message.clone()));
+    let bus = exchange.node().broker().connect(HUB);
+    exchange.block_on(bus.publish(DELIVERIES, again.to_vec())).unwrap();
+
+    let hub = exchange.hub().public_keys().clone();
+    let member = inbox(&exchange, &hub, &exchange.keys(SUD).public(&name(SUD)));
+    let counts = member.connect.counts();
+    wait(&exchange, "all is handled", || counts.handled.get() == 5);
+    wait(&exchange, "the repeated ones came", || counts.repeated.get() == 2);
+    assert_eq!((counts.early.get(), counts.received.get()), (0, 7));
     exchange.block_on(member.connect.stop()).unwrap();
 }

@@ -149,20 +149,39 @@ impl Publisher {
                 channel
             }
         };
-        Ok(Lease { live, channel })
+        Ok(Lease { live, channel, is_clean: false })
     }
 }
 
-/// A channel in use. One that isn't given back is closed: something may be
-/// under way on it.
+/// A channel in use.
 struct Lease {
     live: Arc<Live>,
     channel: Channel,
+    is_clean: bool,
 }
 
 impl Lease {
-    fn give_back(self) {
-        self.live.give_back(self.channel);
+    /// Nothing is under way on it any more.
+    fn give_back(mut self) {
+        self.is_clean = true;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let (live, channel) = (Arc::clone(&self.live), self.channel.clone());
+        if self.is_clean {
+            live.give_back(channel);
+        } else if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            // A publishing was dropped. lapin sends the close of a channel before
+            // what waits to be published on it, which the broker answers by
+            // closing the connection. So it stays open until all is confirmed.
+            runtime.spawn(async move {
+                if channel.wait_for_confirms().await.is_ok() {
+                    live.give_back(channel);
+                }
+            });
+        }
     }
 }
 
