@@ -15,8 +15,15 @@ mod lab;
 mod permissions;
 #[path = "amqp/poison.rs"]
 mod poison;
+#[path = "faults/process.rs"]
+#[allow(dead_code, reason = "shared with another test program, which uses all of it")]
+mod process;
+#[path = "amqp/processes.rs"]
+mod processes;
 #[path = "amqp/provisioning.rs"]
 mod provisioning;
+#[path = "faults/received.rs"]
+mod received;
 #[path = "amqp/restart.rs"]
 mod restart;
 #[path = "amqp/tls.rs"]

@@ -136,11 +136,11 @@ fn a_configuration_that_is_not_there_is_one_sentence() {
 }
 
 #[test]
-fn rabbitmq_is_said_to_come_later_and_its_password_is_not_repeated() {
+fn a_password_in_the_url_of_rabbitmq_is_refused_and_not_repeated() {
     let folder = tempfile::tempdir().unwrap();
     let hub = file(folder.path(), "hub.toml", "name = 'nc'\nbus = 'amqp://hub:p4ss@localhost'\n");
     let sentence = sentence(&pirogue(&["hub", "--config", &hub]), 2);
-    assert!(sentence.contains("RabbitMQ comes with the next release"), "{sentence}");
+    assert!(sentence.contains("a password isn't written in a configuration"), "{sentence}");
     assert!(!sentence.contains("p4ss"), "{sentence}");
 }
 

@@ -70,6 +70,11 @@ impl Process {
         Process::start(&["hub", "--config", folder.join("hub/hub.toml").to_str().unwrap()])
     }
 
+    #[allow(dead_code, reason = "not every test program that has this module signals a process")]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }

@@ -259,7 +259,7 @@ mod tests {
         let cleaned = passed(&bytes, 4096, 4096);
         assert_eq!(cleaned.len(), bytes.len());
         let levels = cleaned.iter().filter(|byte| **byte == b'F').count();
-        assert_eq!(cleaned.iter().position(|byte| *byte == b'x').is_some(), true);
+        assert!(cleaned.contains(&b'x'));
         assert!(levels > 19_000, "what is inside a byte array isn't touched");
         let value = &cleaned[FRAME_HEAD + 14 + 1 + 4 + 2..];
         let (_, parsed) = parse_value(value).unwrap();

@@ -171,6 +171,7 @@ impl Reactor for Net {
         self.0.interval(duration)
     }
 
+    #[expect(clippy::manual_async_fn, reason = "an async fn would borrow, and the trait's future doesn't")]
     fn tcp_connect_addr(
         &self,
         address: SocketAddr,
