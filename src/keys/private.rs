@@ -165,10 +165,8 @@ fn create(path: &Path, pem: &[u8]) -> std::io::Result<()> {
     let _ = std::fs::remove_file(&beside);
     let mut options = OpenOptions::new();
     let mut file = options.write(true).create_new(true).mode(0o600).open(&beside)?;
-    let written = file
-        .write_all(pem)
-        .and_then(|()| file.sync_all())
-        .and_then(|()| std::fs::hard_link(&beside, path));
+    let written =
+        file.write_all(pem).and_then(|()| file.sync_all()).and_then(|()| std::fs::hard_link(&beside, path));
     let removed = std::fs::remove_file(&beside);
     written.and(removed)?;
     let folder = path.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
