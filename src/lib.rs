@@ -18,7 +18,7 @@
 //! | 1 | [`seal`] | sealing at rest, HMACs, secrets | floor 0 |
 //! | 1 | [`schema`] | the registry, codec, value rules, projection | floor 0 |
 //! | 1 | [`store`] | segments, slots, ids, state, HEAD, the committer | floor 0, `seal` |
-//! | 1 | [`bus`] | the `Bus` trait and the embedded bus | floor 0, `store` |
+//! | 1 | [`bus`] | the `Bus` trait, the embedded bus, RabbitMQ | floor 0, `store` |
 //! | 2 | [`members`] | who takes part, their keys over time | floor 0, `keys`, `store` |
 //! | 2 | [`agreements`] | signed agreements, what each grants | floor 0, `keys`, `schema`, `store`, `members` |
 //! | 2 | [`journal`] | entries, the Merkle tree, its root | floor 0, `keys`, `store` |

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_publishing_waits_while_the_broker_has_no_memory_and_consuming_goes_on() {
-    let rabbit = disturbed();
+    let rabbit = disturbed().await;
     let node = rabbit.node();
     let lab = Lab::open(node, "alarm", 1 << 30).await;
     // Both on one bus: what blocks its publishing doesn't block its acknowledging.

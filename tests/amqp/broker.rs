@@ -11,8 +11,9 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
+use tokio::sync::{Mutex, MutexGuard};
 
 const GUARD: &str = r#"
 trap '' HUP INT TERM
@@ -248,8 +249,12 @@ pub fn shared() -> &'static Rabbit {
 }
 
 /// A node that is killed and frightened: by one test at a time.
-pub fn disturbed() -> MutexGuard<'static, Rabbit> {
+pub async fn disturbed() -> MutexGuard<'static, Rabbit> {
     static DISTURBED: OnceLock<Mutex<Rabbit>> = OnceLock::new();
-    let rabbit = DISTURBED.get_or_init(|| Mutex::new(Rabbit::start(1)));
-    rabbit.lock().unwrap_or_else(PoisonError::into_inner)
+    let mut rabbit = DISTURBED.get_or_init(|| Mutex::new(Rabbit::start(1))).lock().await;
+    // A test that failed may have left it dead.
+    for node in rabbit.nodes.iter_mut().filter(|node| node.process.is_none()) {
+        node.start();
+    }
+    rabbit
 }

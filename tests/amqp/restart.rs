@@ -9,7 +9,7 @@ use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_when_the_node_is_killed_in_the_middle_of_publishing() {
-    let mut rabbit = disturbed();
+    let mut rabbit = disturbed().await;
     let node = &mut rabbit.nodes[0];
     let lab = Lab::open(node, "killed-publishing", 1 << 30).await;
     let (sud, hub) = (lab.connect(node, SUD).await, lab.connect(node, HUB).await);
@@ -39,7 +39,7 @@ async fn nothing_is_lost_when_the_node_is_killed_in_the_middle_of_publishing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_when_the_node_is_killed_in_the_middle_of_consuming() {
-    let mut rabbit = disturbed();
+    let mut rabbit = disturbed().await;
     let node = &mut rabbit.nodes[0];
     let lab = Lab::open(node, "killed-consuming", 1 << 30).await;
     let (sud, hub) = (lab.connect(node, SUD).await, lab.connect(node, HUB).await);
@@ -81,7 +81,7 @@ async fn nothing_is_lost_when_the_node_is_killed_in_the_middle_of_consuming() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_was_made_before_its_broker_waits_for_it() {
-    let mut rabbit = disturbed();
+    let mut rabbit = disturbed().await;
     let node = &mut rabbit.nodes[0];
     Lab::open(node, "late", 1 << 30).await;
     let url = node.url(SUD, "late");
