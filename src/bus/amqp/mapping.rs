@@ -214,7 +214,7 @@ mod tests {
         assert!(kind.contains("its type is longer"), "{kind}");
         let header = with(Message { headers: vec![(long, HeaderValue::Integer(1))], ..Message::default() });
         assert!(header.contains("headers"), "{header}");
-        let large = HeaderValue::Bytes(vec![0; 130_000]);
+        let large = HeaderValue::Bytes(vec![0; 131_000]);
         let frame = with(Message { headers: vec![("large".to_owned(), large)], ..Message::default() });
         assert!(frame.contains("128 KiB"), "{frame}");
     }
