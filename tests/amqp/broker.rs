@@ -101,11 +101,18 @@ impl Rabbit {
         fs::write(&cookie, "PIROGUETESTS").unwrap();
         fs::set_permissions(&cookie, fs::Permissions::from_mode(0o400)).unwrap();
         super::tls::make_certificates(&folder);
-        let epmd_port = free_port().to_string();
-        let epmd = ["epmd", "-address", "127.0.0.1", "-port", &epmd_port];
+        let epmd = free_port();
+        let epmd_port = epmd.to_string();
+        let command = ["epmd", "-address", "127.0.0.1", "-port", &epmd_port];
         // Its guard ends last, since it is dropped last.
-        let epmd = Guarded::start(&epmd, &[], &folder.join("epmd.log"), Some(&folder));
-        let mut rabbit = Rabbit { nodes: Vec::new(), _epmd: epmd };
+        let guarded = Guarded::start(&command, &[], &folder.join("epmd.log"), Some(&folder));
+        let mut rabbit = Rabbit { nodes: Vec::new(), _epmd: guarded };
+        // A node that finds none starts one of its own, which nobody would end.
+        let began = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", epmd)).is_err() {
+            assert!(began.elapsed() < PATIENCE, "epmd didn't start");
+            std::thread::sleep(Duration::from_millis(20));
+        }
         for nth in 0..count {
             let mut node = Node::prepare(&folder, nth, &epmd_port);
             node.start();

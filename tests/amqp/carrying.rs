@@ -211,3 +211,21 @@ async fn many_publishings_at_once_each_keep_their_order() {
         task.await.unwrap();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publishing_that_is_dropped_and_made_again_keeps_its_order() {
+    let node = shared().node();
+    let lab = Lab::open(node, "given-up", 1 << 30).await;
+    let (sud, hub) = (lab.connect(node, SUD).await, lab.connect(node, HUB).await);
+    for round in 0..40 {
+        let batch: Vec<_> = (round * 100..round * 100 + 100).map(|n| message(SUD, n)).collect();
+        // Somewhere between nothing sent and all confirmed.
+        let patience = Duration::from_micros(round * 150);
+        let _ = tokio::time::timeout(patience, sud.publish(EVENTS, batch.clone())).await;
+        publish_all(&sud, EVENTS, &batch).await;
+    }
+    let mut consumer = hub.consume(INBOX, 1000).await.unwrap();
+    let again = take_in_order(consumer.as_mut(), 4000).await;
+    println!("publishings dropped 40 times: {again} came twice");
+    assert!(again > 0, "nothing was under way when it was dropped");
+}

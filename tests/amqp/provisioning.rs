@@ -17,10 +17,10 @@ async fn making_it_twice_changes_nothing_the_second_time() {
     assert!(layout.provision(&management).await.unwrap().is_empty());
 
     // A member more: what it needs, and no more than that.
-    layout.members.insert(member("gouvernement"), Access::Certificate);
+    layout.members.insert(member("ville-dumbea"), Access::Certificate);
     let more = layout.provision(&management).await.unwrap();
     assert_eq!(more.len(), 5, "{more:#?}");
-    assert!(more.iter().all(|change| change.to_string().contains("gouvernement")), "{more:#?}");
+    assert!(more.iter().all(|change| change.to_string().contains("ville-dumbea")), "{more:#?}");
     assert!(layout.missing(&management).await.unwrap().is_empty());
 
     // Someone widened a permission: it is put right.
