@@ -16,6 +16,8 @@ mod deliveries;
 mod duplicates;
 #[path = "exchange/expiry.rs"]
 mod expiry;
+#[path = "exchange/inbox.rs"]
+mod inbox;
 #[path = "exchange/journal.rs"]
 mod journal;
 #[path = "exchange/pressure.rs"]

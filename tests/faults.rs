@@ -10,6 +10,8 @@ mod damaged;
 mod full;
 #[path = "faults/killed.rs"]
 mod killed;
+#[path = "faults/many.rs"]
+mod many;
 #[path = "faults/process.rs"]
 mod process;
 #[path = "faults/received.rs"]
@@ -18,3 +20,5 @@ mod received;
 mod refused;
 #[path = "faults/sixty.rs"]
 mod sixty;
+#[path = "faults/slow.rs"]
+mod slow;

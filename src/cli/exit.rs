@@ -109,6 +109,7 @@ fn of_hub(fault: &HubFault) -> Option<Exit> {
         | HubFault::Agreement(_)
         | HubFault::Schema(_)
         | HubFault::Master(_)
+        | HubFault::OwnKey { .. }
         | HubFault::DeliveryKeyChanged => Some(Exit::Usage),
         HubFault::Stopped => None,
     }

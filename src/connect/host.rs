@@ -7,11 +7,10 @@ use crate::connect::inbound::Inbox;
 use crate::connect::manifest::Connector;
 use crate::connect::mapping::Mapping;
 use crate::connect::outbound::{self, Outbox, Signer};
-use crate::connect::recipient::Recipient;
+use crate::connect::recipient::Trust;
 use crate::connect::{ConnectFault, Counts, aside};
 use crate::event::MemberName;
-use crate::keys::{Jwks, PrivateKey};
-use crate::members::Directory;
+use crate::keys::PrivateKey;
 use crate::schema::Registry;
 use crate::seal::MasterKey;
 use crate::store::{Store, StoreOptions};
@@ -99,15 +98,11 @@ impl Connect {
         bus: Arc<dyn Bus>,
         registry: Arc<Registry>,
     ) -> Result<(), ConnectFault> {
-        let hub = std::fs::read_to_string(&config.hub_keys).map_err(|error| ConnectFault::HubKeys {
-            path: config.hub_keys.clone(),
-            why: error.kind().to_string(),
-        })?;
-        let hub = Jwks::parse(&hub).map_err(|fault| ConnectFault::HubKeys {
-            path: config.hub_keys.clone(),
-            why: fault.to_string(),
-        })?;
-        let members = Directory::load(&config.members)?;
+        let trust = Trust {
+            member: self.member.clone(),
+            hub_keys: config.hub_keys.clone(),
+            members: config.members.clone(),
+        };
         let mapping = match &config.inbox.map {
             None => None,
             Some(path) => {
@@ -129,7 +124,8 @@ impl Connect {
             member: self.member.clone(),
             store: self.store.clone(),
             bus,
-            recipient: Arc::new(Recipient::new(self.member.clone(), hub, members)),
+            recipient: Arc::new(trust.read()?),
+            trust,
             registry,
             mapping,
             sink: Box::new(FilesSink::new(&sink, &Settings::default())?),

@@ -10,7 +10,7 @@ use crate::bus::{BatchLimits, Bus, Consumer, Delivery};
 use crate::connect::aside;
 use crate::connect::drivers::{Checkpoint, DriverFault, Record, Sink};
 use crate::connect::mapping::Mapping;
-use crate::connect::recipient::{Accepted, Recipient};
+use crate::connect::recipient::{Accepted, Doubt, Recipient, Trust, Unverified};
 use crate::connect::{ConnectFault, Counts};
 use crate::event::{MemberName, Message, SchemaRef};
 use crate::schema::{ReaderSchema, Registry};
@@ -43,6 +43,7 @@ pub(super) struct Inbox {
     pub(super) store: Store,
     pub(super) bus: Arc<dyn Bus>,
     pub(super) recipient: Arc<Recipient>,
+    pub(super) trust: Trust,
     pub(super) registry: Arc<Registry>,
     pub(super) mapping: Option<Arc<Mapping>>,
     pub(super) sink: Box<dyn Sink>,
@@ -153,7 +154,6 @@ impl Inbox {
         consumer: &mut dyn Consumer,
         stop: &mut watch::Receiver<bool>,
     ) -> Result<bool, ConnectFault> {
-        let Some(last) = deliveries.last().map(|d| d.tag) else { return Ok(true) };
         self.counts.received.add(deliveries.len() as u64);
         let redelivered = deliveries.iter().filter(|d| d.redelivered).count();
         self.counts.redelivered.add(redelivered as u64);
@@ -164,35 +164,45 @@ impl Inbox {
                 "messages came again whose acknowledgement wasn't written down"
             );
         }
-        let checker = Arc::clone(&self.recipient);
-        let checked = crunch(deliveries, move |share: Vec<Delivery>| {
-            share.into_iter().map(|d| (d.tag, checker.check(d.message))).collect()
-        })
-        .await;
-
         let mut draft = Draft { state: state.clone(), ..Draft::default() };
-        let mut early = None;
-        for (tag, checked) in checked {
-            let accepted = match checked {
-                Ok(accepted) => accepted,
-                Err(unverified) => {
-                    self.counts.unverified.add(1);
-                    draft.aside.push(aside::Item::message(
-                        "unverified",
-                        &unverified.why,
-                        &unverified.message,
-                    ));
-                    continue;
+        let (mut done, mut early) = (None, None);
+        for (tag, checked) in self.check(deliveries).await {
+            let turn = match &checked {
+                Ok(accepted) => draft.state.turn(accepted.delivery.epoch, accepted.delivery.sequence),
+                Err(Unverified { doubt: Doubt::Origin { epoch, sequence }, .. }) => {
+                    draft.state.turn(*epoch, *sequence)
+                }
+                Err(Unverified { doubt: Doubt::Forged, .. }) => Turn::Now,
+                Err(Unverified { doubt: Doubt::UnknownKey, .. }) => {
+                    tracing::error!(
+                        "the hub signs with a key that this member doesn't know; the messages wait. Ask the hub's \
+                         operator for its hub.jwks.json, and put it in the place of the old one"
+                    );
+                    early = Some(tag);
+                    break;
                 }
             };
-            match draft.state.turn(accepted.delivery.epoch, accepted.delivery.sequence) {
-                Turn::Before => self.counts.repeated.add(1),
-                Turn::Early => {
+            match (turn, checked) {
+                (Turn::Before, _) => self.counts.repeated.add(1),
+                (Turn::Early, _) => {
+                    tracing::warn!(
+                        after = draft.state.sequence,
+                        "a message came before the one that follows the last; it is given back and awaited. If this \
+                         goes on, ask the hub's operator to replay from the next number"
+                    );
                     self.counts.early.add(1);
                     early = Some(tag);
                     break;
                 }
-                Turn::Now => {
+                (Turn::Now, Err(unverified)) => {
+                    self.counts.unverified.add(1);
+                    if let Doubt::Origin { epoch, sequence } = unverified.doubt {
+                        (draft.state.epoch, draft.state.sequence) = (epoch, sequence);
+                    }
+                    let (why, message) = (&unverified.why, &unverified.message);
+                    draft.aside.push(aside::Item::message("unverified", why, message));
+                }
+                (Turn::Now, Ok(accepted)) => {
                     draft.state.epoch = accepted.delivery.epoch;
                     draft.state.sequence = accepted.delivery.sequence;
                     if accepted.context.event_type.as_str() == SCHEMA_PUBLISHED {
@@ -201,13 +211,9 @@ impl Inbox {
                     draft.accepted.push(accepted);
                 }
             }
+            done = Some(tag);
         }
         if let Some(first_early) = early {
-            tracing::warn!(
-                after = draft.state.sequence,
-                "a message came before the one that follows the last; it is given back and awaited. If this goes on, \
-                 ask the hub's operator to replay from the next number"
-            );
             consumer.requeue(first_early).await?;
         }
         let handled = draft.accepted.len() as u64;
@@ -218,12 +224,36 @@ impl Inbox {
         *state = draft.state.clone();
         save(&self.store, draft).await?;
         self.counts.handled.add(handled);
-        match early {
-            None => consumer.ack(last).await?,
-            Some(first_early) if first_early > 0 => consumer.ack(first_early - 1).await?,
-            Some(_) => {}
+        if let Some(done) = done {
+            consumer.ack(done).await?;
         }
         Ok(early.is_none())
+    }
+
+    /// Checks a batch on all cores. What a key of the hub or of a member may
+    /// explain is checked once more with the keys as the files have them now: a
+    /// key was added since.
+    async fn check(&mut self, deliveries: Vec<Delivery>) -> Vec<(u64, Result<Accepted, Unverified>)> {
+        let messages = deliveries.into_iter().map(|d| (d.tag, d.message)).collect();
+        let mut checked = check_all(&self.recipient, messages).await;
+        let explained = |result: &Result<Accepted, Unverified>| {
+            result.as_ref().is_err_and(|unverified| unverified.doubt != Doubt::Forged)
+        };
+        if !checked.iter().any(|(_, result)| explained(result)) {
+            return checked;
+        }
+        match self.trust.read() {
+            Ok(recipient) => self.recipient = Arc::new(recipient),
+            Err(fault) => {
+                tracing::error!(%fault, "the keys can't be read again; those that were read before count")
+            }
+        }
+        for (_, result) in checked.iter_mut().filter(|(_, result)| explained(result)) {
+            if let Err(unverified) = result {
+                *result = self.recipient.check(std::mem::take(&mut unverified.message));
+            }
+        }
+        checked
     }
 
     /// Decodes, maps and pushes what a batch holds; waits while the sink can't
@@ -285,6 +315,18 @@ impl Inbox {
             }
         }
     }
+}
+
+/// Checks messages on all cores, in their order.
+async fn check_all(
+    recipient: &Arc<Recipient>,
+    messages: Vec<(u64, Message)>,
+) -> Vec<(u64, Result<Accepted, Unverified>)> {
+    let recipient = Arc::clone(recipient);
+    let check = move |share: Vec<(u64, Message)>| {
+        share.into_iter().map(|(tag, message)| (tag, recipient.check(message))).collect()
+    };
+    crunch(messages, check).await
 }
 
 /// Saves numbers, mark, schemas and what was set aside, in one commit.

@@ -1,17 +1,40 @@
 //! What a recipient checks of each message (WIRE.md section 3).
 
+use crate::connect::ConnectFault;
 use crate::event::{Attributes, Context, DeliveryContext, Envelope, MemberName, Message, Origin};
 use crate::keys::{DetachedJws, Jwks, KeyUse};
 use crate::members::Directory;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
+use std::path::PathBuf;
 
 /// Checks what the hub delivers to one member.
 pub struct Recipient {
     member: MemberName,
     hub: Jwks,
     members: Directory,
+}
+
+/// Where the keys are that a recipient trusts.
+#[derive(Clone, Debug)]
+pub struct Trust {
+    /// Who the recipient is.
+    pub member: MemberName,
+    /// The hub's public keys, a JWKS file.
+    pub hub_keys: PathBuf,
+    /// The folder of the members' public keys.
+    pub members: PathBuf,
+}
+
+impl Trust {
+    /// Reads the keys.
+    pub fn read(&self) -> Result<Recipient, ConnectFault> {
+        let fault = |why: String| ConnectFault::HubKeys { path: self.hub_keys.clone(), why };
+        let hub = std::fs::read_to_string(&self.hub_keys).map_err(|error| fault(error.kind().to_string()))?;
+        let hub = Jwks::parse(&hub).map_err(|error| fault(error.to_string()))?;
+        Ok(Recipient::new(self.member.clone(), hub, Directory::load(&self.members)?))
+    }
 }
 
 /// A message that the hub signed for this member.
@@ -28,10 +51,29 @@ pub struct Accepted {
 
 /// A message that nobody has to believe, and why.
 pub struct Unverified {
+    /// How much of it is to be believed.
+    pub doubt: Doubt,
     /// A sentence that names the attribute.
     pub why: String,
     /// The message as it came.
     pub message: Message,
+}
+
+/// What is wrong with a message that isn't accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// The hub didn't sign it, or not for this member: its number means nothing.
+    Forged,
+    /// The key that it names isn't known: it may be a new one of the hub's.
+    UnknownKey,
+    /// The hub signed it, and the publisher's own signature doesn't hold. Its
+    /// number, of this epoch, is used up.
+    Origin {
+        /// The epoch.
+        epoch: u32,
+        /// The number.
+        sequence: u64,
+    },
 }
 
 impl Recipient {
@@ -46,38 +88,50 @@ impl Recipient {
     pub fn check(&self, message: Message) -> Result<Accepted, Unverified> {
         match self.checked(&message) {
             Ok((attributes, context, delivery)) => Ok(Accepted { attributes, context, delivery, message }),
-            Err(why) => Err(Unverified { why, message }),
+            Err((doubt, why)) => Err(Unverified { doubt, why, message }),
         }
     }
 
-    fn checked(&self, message: &Message) -> Result<(Attributes, Context, DeliveryContext), String> {
-        let envelope = Envelope::read(message)?;
-        let context = Context::of_delivery(&envelope.attributes)?;
-        let delivery = context.delivery.clone().ok_or("the attributes of a delivery are missing")?;
-        let jws =
-            DetachedJws::parse(&envelope.signature).map_err(|fault| format!("the signature: {fault}"))?;
+    fn checked(&self, message: &Message) -> Result<(Attributes, Context, DeliveryContext), (Doubt, String)> {
+        let forged = |why: String| (Doubt::Forged, why);
+        let envelope = Envelope::read(message).map_err(forged)?;
+        let context = Context::of_delivery(&envelope.attributes).map_err(forged)?;
+        let missing = || forged("the attributes of a delivery are missing".to_owned());
+        let delivery = context.delivery.clone().ok_or_else(missing)?;
+        let jws = DetachedJws::parse(&envelope.signature)
+            .map_err(|fault| forged(format!("the signature: {fault}")))?;
         let key =
             self.hub.find(&jws.kid).filter(|key| key.key_use == KeyUse::Delivery && key.revoked.is_none());
-        let key = key.filter(|_| self.members.find(&jws.kid).is_none());
-        let key = key.ok_or("the signature's kid is no delivery key of the hub")?;
+        let key = key.filter(|_| self.members.find(&jws.kid).is_none()).ok_or_else(|| {
+            (
+                Doubt::UnknownKey,
+                "the signature's kid is no delivery key of the hub that this member knows".to_owned(),
+            )
+        })?;
         if jws.audience.as_deref() != Some(self.member.as_str()) || delivery.recipient != self.member {
-            return Err("the message is for another recipient".to_owned());
+            return Err(forged("the message is for another recipient".to_owned()));
         }
         if !jws.verify(&key.public, &message.body) {
-            return Err("the signature isn't of this header and body by the hub's key".to_owned());
+            return Err(forged("the signature isn't of this header and body by the hub's key".to_owned()));
         }
         if jws.ce != envelope.attributes {
-            return Err("a header differs from what the hub signed".to_owned());
+            return Err(forged("a header differs from what the hub signed".to_owned()));
         }
         let signed = |name| envelope.attributes.get(name);
         if message.message_id.as_deref() != signed("id") || message.kind.as_deref() != signed("type") {
-            return Err("the property message_id or type differs from what the hub signed".to_owned());
+            return Err(forged(
+                "the property message_id or type differs from what the hub signed".to_owned(),
+            ));
         }
-        match (&envelope.origin_signature, &delivery.origin) {
-            (None, None) => {}
-            (Some(signature), Some(origin)) => self.check_origin(signature, origin, &context, message)?,
-            _ => return Err("one of origin and originsignature is there without the other".to_owned()),
-        }
+        let origin = match (&envelope.origin_signature, &delivery.origin) {
+            (None, None) => Ok(()),
+            (Some(signature), Some(origin)) => self.check_origin(signature, origin, &context, message),
+            _ => Err("one of origin and originsignature is there without the other".to_owned()),
+        };
+        // The hub vouches for the number: those after it must not wait for one
+        // that never comes.
+        let doubt = Doubt::Origin { epoch: delivery.epoch, sequence: delivery.sequence };
+        origin.map_err(|why| (doubt, why))?;
         Ok((envelope.attributes, context, delivery))
     }
 

@@ -105,7 +105,7 @@ impl Attributes {
     /// Reads the attributes of a message from its headers and its content type.
     ///
     /// Fails with a sentence that names the header and what is expected: each
-    /// `cloudEvents_NAME` is a text that isn't empty, NAME is `[a-z0-9]{1,20}`,
+    /// `cloudEvents_NAME` is a text that isn't empty, NAME is `[a-z0-9]+`,
     /// stands once, and isn't `datacontenttype` (that is the property
     /// `content_type`); `content_type` is there.
     pub fn read(message: &Message) -> Result<Attributes, String> {
@@ -114,11 +114,10 @@ impl Attributes {
         pairs.push(("datacontenttype".to_owned(), content_type.to_owned()));
         for (header, value) in &message.headers {
             let Some(name) = header.strip_prefix(HEADER_PREFIX) else { continue };
-            let fits = (1..=20).contains(&name.len())
-                && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+            let fits = !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
             if !fits {
                 return Err("a header begins with cloudEvents_ and goes on with something else than \
-                            1 to 20 of a-z and 0-9"
+                            a-z and 0-9"
                     .to_owned());
             }
             match value {

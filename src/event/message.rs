@@ -108,7 +108,8 @@ impl Message {
                 None => out.extend_from_slice(&ABSENT.to_le_bytes()),
             }
         }
-        out.push(self.delivery_mode.unwrap_or(0xFF));
+        out.push(u8::from(self.delivery_mode.is_some()));
+        out.push(self.delivery_mode.unwrap_or(0));
         out.extend_from_slice(&(self.headers.len() as u32).to_le_bytes());
         for (name, value) in &self.headers {
             put(out, name.as_bytes());
@@ -150,9 +151,10 @@ impl Message {
         let kind = take_text(&mut rest)?;
         let app_id = take_text(&mut rest)?;
         let user_id = take_text(&mut rest)?;
-        let delivery_mode = match take(&mut rest, 1)?[0] {
-            0xFF => None,
-            mode => Some(mode),
+        let delivery_mode = match *take(&mut rest, 2)? {
+            [0, 0] => None,
+            [1, mode] => Some(mode),
+            _ => return Err(CodecFault("an unknown delivery mode")),
         };
         let count = take_u32(&mut rest)? as usize;
         // A header takes at least 6 bytes: no allocation beyond what is there.
@@ -235,7 +237,7 @@ mod tests {
     prop_compose! {
         fn message()(
             texts in prop::collection::vec(any::<Option<String>>(), 5),
-            mode in prop::option::of(0u8..10),
+            mode in any::<Option<u8>>(),
             headers in prop::collection::vec((any::<String>(), value()), 0..6),
             body in any::<Vec<u8>>(),
         ) -> Message {

@@ -1,12 +1,13 @@
 //! Deciding: which of a batch's events a recipient gets, under which agreement,
 //! with which fields, and under which numbers.
 
-use crate::agreements::SubjectMode;
+use crate::agreements::{self, Agreement, Grant, SubjectMode};
 use crate::event::{MemberName, SchemaRef};
 use crate::hub::recorded::{Class, RecordedBatch};
 use crate::hub::world::World;
 use crate::hub::{HubFault, Shared};
 use crate::schema::Projection;
+use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
@@ -132,11 +133,13 @@ pub(super) struct Decided {
     pub(super) batch: Arc<RecordedBatch>,
 }
 
-/// The rule for `class` and `recipient` today, given the agreements in force
-/// when the batch was recorded (`set`).
+/// The rule for `class` and `recipient` on the day `today`, given the agreements
+/// in force when the batch was recorded (`set`). An agreement must cover the
+/// class then and now: what was recorded before it isn't the recipient's.
 fn rule(
     shared: &Shared,
     world: &World,
+    today: Date,
     set: u32,
     class: &Class,
     recipient: &MemberName,
@@ -145,29 +148,36 @@ fn rule(
         return Ok(if class.addressee.as_ref() == Some(recipient) { Rule::Own } else { Rule::Nothing });
     };
     let (publisher, recipient) = (publisher.as_str(), recipient.as_str());
-    let grant = world.grant(publisher, recipient, class.event_type.as_str(), class.version);
-    if let Some((agreement, grant)) = grant {
-        return Ok(Rule::Granted {
+    let now = world.grant(publisher, recipient, class.event_type.as_str(), class.version, today);
+    if set == world.set && today == world.day {
+        return Ok(now.map_or(Rule::Nothing, Rule::granted));
+    }
+    let then = shared.set_in_force(set)?;
+    let then = then.iter().find(|a| a.covers(publisher, recipient, class));
+    Ok(match (then, now) {
+        (None, _) => Rule::Nothing,
+        (Some(_), Some(grant)) => Rule::granted(grant),
+        (Some(lapsed), None) => Rule::Withheld { agreement: lapsed.reference.clone() },
+    })
+}
+
+impl Rule {
+    fn granted((agreement, grant): (&Arc<Agreement>, &Grant)) -> Rule {
+        Rule::Granted {
             agreement: agreement.reference(),
             fields: grant.fields.clone(),
             subject: grant.subject,
-        });
+        }
     }
-    if set == world.set {
-        return Ok(Rule::Nothing);
-    }
-    let then = shared.set_in_force(set)?;
-    let lapsed = then.iter().find(|a| a.covers(publisher, recipient, class));
-    Ok(lapsed.map_or(Rule::Nothing, |a| Rule::Withheld { agreement: a.reference.clone() }))
 }
 
 /// How `rule` makes messages of the events of `class`.
-pub(super) fn plan(shared: &Shared, world: &World, class: &Class, rule: &Rule) -> Result<Plan, HubFault> {
+fn plan(world: &World, class: &Class, rule: &Rule) -> Result<Plan, HubFault> {
     match rule {
         Rule::Nothing | Rule::Withheld { .. } => Ok(Plan::Skip),
         Rule::Own => Ok(Plan::Own),
         Rule::Granted { agreement, fields, subject } => {
-            let cut = shared.cut(world, class.event_type.as_str(), class.version, fields)?;
+            let cut = world.cut(class.event_type.as_str(), class.version, fields)?;
             let agreement = agreement.clone();
             let whole = fields.iter().any(|f| f == "*");
             Ok(match (whole, subject) {
@@ -188,12 +198,13 @@ pub(super) fn decide(
     sequence: u64,
     known: &BTreeSet<String>,
 ) -> Result<Decided, HubFault> {
+    let today = agreements::today();
     let rules = batch
         .classes
         .iter()
-        .map(|class| rule(shared, world, batch.set, class, recipient))
+        .map(|class| rule(shared, world, today, batch.set, class, recipient))
         .collect::<Result<Vec<_>, _>>()?;
-    let plans = plans(shared, world, batch, &rules)?;
+    let plans = plans(world, batch, &rules)?;
     let mut schemas = Vec::new();
     let mut added = BTreeSet::new();
     for (number, plan) in plans.iter().enumerate() {
@@ -234,13 +245,8 @@ pub(super) fn decide(
 }
 
 /// The plans of `rules`, class by class.
-fn plans(
-    shared: &Shared,
-    world: &World,
-    batch: &RecordedBatch,
-    rules: &[Rule],
-) -> Result<Vec<Plan>, HubFault> {
-    batch.classes.iter().zip(rules).map(|(class, rule)| plan(shared, world, class, rule)).collect()
+fn plans(world: &World, batch: &RecordedBatch, rules: &[Rule]) -> Result<Vec<Plan>, HubFault> {
+    batch.classes.iter().zip(rules).map(|(class, rule)| plan(world, class, rule)).collect()
 }
 
 impl Decided {
@@ -254,7 +260,7 @@ impl Decided {
         if row.kid != shared.delivery.public().thumbprint().as_str() {
             return Err(HubFault::DeliveryKeyChanged);
         }
-        let plans = plans(shared, world, &batch, &row.rules)?;
+        let plans = plans(world, &batch, &row.rules)?;
         Ok(Decided { row, plans, batch })
     }
 }

@@ -41,6 +41,15 @@ pub enum HubFault {
          back until they are confirmed, then change it"
     )]
     DeliveryKeyChanged,
+    /// A member publishes a key of the hub's as its own.
+    #[error(
+        "the keys of the member {member} hold a key of this hub; take it out of members/{member}.jwks.json, for \
+         recipients refuse what is signed by a key of two"
+    )]
+    OwnKey {
+        /// The member.
+        member: String,
+    },
     /// The master key isn't the one of the store.
     #[error(
         "the store is sealed under a master key, and the file of keys.master isn't it: {0}; put the right file back, \

@@ -203,6 +203,7 @@ pub(super) async fn expire(shared: &Shared, now: jiff::Timestamp) -> Result<usiz
         return Ok(0);
     }
     let count = expired.len();
+    let slots_then = shared.store.log_len(SLOTS);
     let needed: std::collections::BTreeSet<String> = kept.into_iter().map(|(_, row)| row.log).collect();
     shared
         .store
@@ -216,8 +217,9 @@ pub(super) async fn expire(shared: &Shared, now: jiff::Timestamp) -> Result<usiz
                     tx.remove(&known);
                 }
                 // Where it was the one being written, the next message begins
-                // another.
-                if !needed.contains(&row.log) {
+                // another. What was refused since the list was made may be in
+                // it: then it goes another time, with its last message.
+                if !needed.contains(&row.log) && tx.log_len(SLOTS) == slots_then {
                     tx.delete_log(&row.log);
                 }
             }

@@ -192,12 +192,14 @@ impl Draft {
                 Some(digest) => Some(*digest),
                 None => ids.lookup(&hash)?.map(|(_, digest)| digest),
             };
+            // Under a secret: who reads the disk can't guess what an event says.
+            let content = seal::hmac(shared.secrets.contents.expose(), &[&decoded.digest]);
             match known {
-                Some(digest) if digest == decoded.digest => tally.duplicates += 1,
+                Some(digest) if digest == content => tally.duplicates += 1,
                 Some(_) => refused.push(Refused::id_reused(decoded)),
                 None => {
-                    within.insert(hash, decoded.digest);
-                    builder.ids.push((hash, decoded.digest));
+                    within.insert(hash, content);
+                    builder.ids.push((hash, content));
                     builder.event(decoded)?;
                     tally.recorded += 1;
                 }
@@ -276,9 +278,10 @@ impl Builder<'_> {
         });
         let (event_type, body) = world.hub_types.encode(super::REJECTED, &record)?;
         let attributes = self.shared.hub_attributes(&event_type, &format!("record/{}", self.next), self.at);
+        let content = seal::hmac(self.shared.secrets.contents.expose(), &[&attributes.digest(&body)]);
         let attribute = |name| attributes.get(name).unwrap_or_default().as_bytes();
         let ids = self.shared.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        self.ids.push((ids.hash(&[attribute("source"), attribute("id")]), attributes.digest(&body)));
+        self.ids.push((ids.hash(&[attribute("source"), attribute("id")]), content));
         drop(ids);
         let class = Class { publisher: None, addressee: Some(addressee), event_type, version: 1 };
         let fingerprint = journal::fingerprint("", &body);

@@ -109,7 +109,7 @@ impl Hub {
         let world = World::load(&HubOptions::of(config).sources, agreements::today())?;
         let world = world.adopt(&store, &keys.public).await?;
         let hub = Hub::build(config, store, master, bus, topology, metrics, keys, world).await?;
-        hub.release_all().await?;
+        hub.release_all(&hub.shared.world()).await?;
         let shared = Arc::clone(&hub.shared);
         hub.spawn(true, intake::run(shared, Arc::clone(&hub.bus), hub.stop_intake.subscribe()));
         hub.spawn(false, rounds(Arc::downgrade(&hub), hub.stop_release.subscribe()));
@@ -222,14 +222,15 @@ impl Hub {
         let _one_at_a_time = self.reloading.lock().await;
         let world = World::load(&self.shared.sources, agreements::today())?;
         let world = world.adopt(&self.shared.store, &self.shared.own_keys).await?;
+        // A new member's release is there before anything is taken in that may be
+        // for it.
+        self.release_all(&world).await?;
         self.shared.replace_world(world);
-        self.release_all().await?;
         Ok(self.shared.world())
     }
 
-    /// Starts the release of each member that has none yet.
-    async fn release_all(&self) -> Result<(), HubFault> {
-        let world = self.shared.world();
+    /// Starts the release of each member of `world` that has none yet.
+    async fn release_all(&self, world: &World) -> Result<(), HubFault> {
         for member in world.directory.members() {
             if self.released.lock().unwrap_or_else(PoisonError::into_inner).contains(member) {
                 continue;

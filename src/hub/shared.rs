@@ -4,7 +4,6 @@ use crate::bus::{BatchLimits, BusFault};
 use crate::event::{Attributes, EventType, MemberName, SchemaRef};
 use crate::hub::HubFault;
 use crate::hub::check::Rules;
-use crate::hub::decide::Cut;
 use crate::hub::recorded::{Timeline, decode_row};
 use crate::hub::release::{Cursor, Room, cursor_key};
 use crate::hub::world::{self, InForce, Sources, World};
@@ -26,6 +25,8 @@ use tokio::sync::watch;
 pub(crate) struct Secrets {
     /// Of which the ids of the hub's own messages are made.
     pub own_ids: seal::Secret32,
+    /// Under which contents are compared with those of events taken in before.
+    pub contents: seal::Secret32,
     /// Of which the journal's salts are made for what isn't an event.
     pub journal: seal::Secret32,
     /// Under which refused messages are known again.
@@ -33,7 +34,6 @@ pub(crate) struct Secrets {
 }
 
 /// What a cut depends on: the type, the version and the fields granted.
-type CutKey = (String, u32, Vec<String>);
 
 /// What all parts of a running hub share.
 pub(crate) struct Shared {
@@ -63,7 +63,6 @@ pub(crate) struct Shared {
     world: RwLock<Arc<World>>,
     progress: RwLock<HashMap<MemberName, Cursor>>,
     sets: RwLock<HashMap<u32, Arc<Vec<InForce>>>>,
-    cuts: RwLock<HashMap<CutKey, Arc<Cut>>>,
 }
 
 impl Shared {
@@ -89,6 +88,7 @@ impl Shared {
             quarantine_kek: master.kek("quarantine"),
             secrets: Secrets {
                 own_ids: master.derive("own ids"),
+                contents: master.derive("contents"),
                 journal: master.derive("journal"),
                 refused: master.derive("refused"),
             },
@@ -111,7 +111,6 @@ impl Shared {
             world: RwLock::new(Arc::new(world)),
             progress: RwLock::default(),
             sets: RwLock::default(),
-            cuts: RwLock::default(),
             store,
         })
     }
@@ -124,8 +123,6 @@ impl Shared {
     /// Goes by `world` from now on.
     pub(super) fn replace_world(&self, world: World) {
         *self.world.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(world);
-        // A schema may have been replaced with the world.
-        self.cuts.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Notes where the release of `recipient` is.
@@ -149,27 +146,6 @@ impl Shared {
         let set = Arc::new(world::set_in_force(&self.store, number)?);
         self.sets.write().unwrap_or_else(PoisonError::into_inner).insert(number, Arc::clone(&set));
         Ok(set)
-    }
-
-    /// The projection of a schema to `fields`, made once.
-    pub(super) fn cut(
-        &self,
-        world: &World,
-        event_type: &str,
-        version: u32,
-        fields: &[String],
-    ) -> Result<Arc<Cut>, HubFault> {
-        let key = (event_type.to_owned(), version, fields.to_vec());
-        if let Some(known) = self.cuts.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
-            return Ok(Arc::clone(known));
-        }
-        let schema = world
-            .registry
-            .get(event_type, version)
-            .ok_or(HubFault::Damaged("an event was decided whose schema isn't registered any more"))?;
-        let made = Arc::new(Cut::of(schema.project(fields)?));
-        self.cuts.write().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::clone(&made));
-        Ok(made)
     }
 
     /// The attributes of a message of the hub's own. `what` names it among all

@@ -86,7 +86,7 @@ fn decision(
         }
         Rule::Granted { agreement, fields, .. } => {
             let world = shared.world();
-            let cut = shared.cut(&world, class.event_type.as_str(), class.version, fields)?;
+            let cut = world.cut(class.event_type.as_str(), class.version, fields)?;
             decision.agreement = Some(agreement.clone());
             decision.granted = fields.clone();
             decision.withheld = cut.projection.withheld().to_vec();

@@ -4,6 +4,7 @@
 use crate::agreements::{Agreement, Agreements, Grant, Status};
 use crate::event::{EventType, MemberName};
 use crate::hub::HubFault;
+use crate::hub::decide::Cut;
 use crate::hub::recorded::{Class, decode_row, encode_row};
 use crate::journal::{self, Entry, Leaf};
 use crate::keys::Jwks;
@@ -13,9 +14,9 @@ use crate::store::Store;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// Where members, agreements and schemas are read from.
 #[derive(Clone, Debug)]
@@ -44,7 +45,12 @@ pub struct World {
     pub set: u32,
     /// The day in Pacific/Noumea for which this holds.
     pub day: Date,
+    /// The projections that were made of these schemas.
+    cuts: Cuts,
 }
+
+/// Projections, by type, version and fields.
+type Cuts = RwLock<HashMap<(String, u32, Vec<String>), Arc<Cut>>>;
 
 /// An agreement in force, as the row of its set keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,22 +102,44 @@ impl World {
             }
         }
         let hub_types = HubTypes::of(&registry)?;
-        Ok(World { directory, agreements, unfit, registry, hub_types, set: 0, day })
+        Ok(World { directory, agreements, unfit, registry, hub_types, set: 0, day, cuts: RwLock::default() })
     }
 
     /// The grant of an event type from `provider` to `recipient` that is in
-    /// force on the day of this snapshot.
+    /// force on `day`. It isn't asked for the day of the snapshot: a new day ends
+    /// agreements also where nothing can be read again.
     pub fn grant(
         &self,
         provider: &str,
         recipient: &str,
         event_type: &str,
         version: u32,
+        day: Date,
     ) -> Option<(&Arc<Agreement>, &Grant)> {
-        let found = self.agreements.grant(provider, recipient, event_type, version, self.day);
+        let found = self.agreements.grant(provider, recipient, event_type, version, day);
         found.filter(|(agreement, _)| {
             self.unfit.is_empty() || !self.unfit.contains_key(&agreement.reference())
         })
+    }
+
+    /// The projection of a schema to `fields`, made once.
+    pub(super) fn cut(
+        &self,
+        event_type: &str,
+        version: u32,
+        fields: &[String],
+    ) -> Result<Arc<Cut>, HubFault> {
+        let key = (event_type.to_owned(), version, fields.to_vec());
+        if let Some(known) = self.cuts.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(Arc::clone(known));
+        }
+        let schema = self
+            .registry
+            .get(event_type, version)
+            .ok_or(HubFault::Damaged("an event was decided whose schema isn't registered any more"))?;
+        let made = Arc::new(Cut::of(schema.project(fields)?));
+        self.cuts.write().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::clone(&made));
+        Ok(made)
     }
 
     /// The agreements in force, for some of what they grant at least.
@@ -127,7 +155,13 @@ impl World {
         let (provider, recipient) = (&agreement.provider, &agreement.recipient);
         let counts = |grant: &&Grant| {
             let of = |version| {
-                self.grant(provider.as_str(), recipient.as_str(), grant.event_type.as_str(), version)
+                self.grant(
+                    provider.as_str(),
+                    recipient.as_str(),
+                    grant.event_type.as_str(),
+                    version,
+                    self.day,
+                )
             };
             grant.versions.iter().any(|version| of(*version).is_some())
         };
@@ -158,6 +192,13 @@ impl World {
     /// the journal's entries for keys and agreements that changed, and numbers
     /// the set of agreements in force. `own` are the hub's own keys.
     pub(super) async fn adopt(mut self, store: &Store, own: &Jwks) -> Result<World, HubFault> {
+        // A recipient would refuse whatever a key signs that is both the hub's and
+        // a member's.
+        if let Some(key) =
+            own.keys.iter().find_map(|key| self.directory.find(key.public.thumbprint().as_str()))
+        {
+            return Err(HubFault::OwnKey { member: key.member.to_string() });
+        }
         let at = jiff::Timestamp::now().as_millisecond();
         let mut rows: Vec<(Vec<u8>, Option<Vec<u8>>)> = Vec::new();
         let mut leaves = self.changed_keys(store, own, at, &mut rows)?;

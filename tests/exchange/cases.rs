@@ -250,9 +250,7 @@ fn malformed_headers(cases: &mut Cases) {
     cases.changed("a header stands twice", "cloudEvents_subject", |m| {
         m.headers.push(("cloudEvents_subject".to_owned(), text(&format!("person/{MARKER}"))));
     });
-    for header in
-        [&format!("cloudEvents_{MARKER}"), "cloudEvents_", &format!("cloudEvents_{}", "a".repeat(21))]
-    {
+    for header in [&format!("cloudEvents_{MARKER}"), "cloudEvents_"] {
         cases.changed("a header's name", "a header begins with cloudEvents_", |m| set(m, header, text("x")));
     }
     cases.changed("the content type as a header", "cloudEvents_datacontenttype", |m| {

@@ -4,7 +4,7 @@ use crate::harness::*;
 use serde_json::json;
 
 /// How many events [`clog`] publishes.
-pub const CLOG: usize = 9;
+pub const CLOG: usize = 8;
 
 /// An offer of about 210,000 bytes.
 fn big(exchange: &Exchange, id: &str) -> Sent {
@@ -17,7 +17,7 @@ fn big(exchange: &Exchange, id: &str) -> Sent {
 /// Starts the hub with batches of one event and queues of 1 MiB, and publishes
 /// [`CLOG`] large offers that nobody consumes. Four of them, after their schema,
 /// are in the queue then; the fifth is refused by it and waits to be sent again,
-/// the sixth behind it; the seventh is decided too; the last two aren't.
+/// the sixth behind it; the last two aren't decided.
 pub fn clog(exchange: &mut Exchange) {
     exchange.config.limits.batch_events = 1;
     exchange.config.queue.max_mib = 1;
@@ -29,7 +29,7 @@ pub fn clog(exchange: &mut Exchange) {
         let recipient = &status.recipients[0];
         status.inbox_waiting == 0
             && status.events == CLOG as u64
-            && (recipient.undecided, recipient.sequence, recipient.queue_messages) == (2, 8, 5)
+            && (recipient.undecided, recipient.sequence, recipient.queue_messages) == (2, 7, 5)
     });
 }
 
@@ -56,7 +56,7 @@ fn a_full_queue_makes_the_hub_wait_and_everything_comes_in_order_later() {
     expected.push("small".to_owned());
     assert_eq!(ids(&got), expected);
     let status = exchange.settled();
-    assert_eq!((status.recipients[0].sequence, status.recipients[0].queue_messages), (12, 0));
+    assert_eq!((status.recipients[0].sequence, status.recipients[0].queue_messages), (CLOG as u64 + 3, 0));
 }
 
 #[test]

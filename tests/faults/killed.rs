@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-const EVENTS: usize = 12_000;
+const EVENTS: usize = 10_000;
 const SEED: u64 = 25;
 /// How often it is killed.
 const KILLS: usize = 25;
@@ -15,6 +15,8 @@ const KILLS: usize = 25;
 const STARTS: usize = 2;
 /// How many reasons there are to refuse a message.
 const REASONS: u64 = 12;
+/// About how many events are recorded beyond the number that is waited for.
+const AT_ONCE: u64 = 512;
 /// How long the moment of a kill is waited for: some files have no more changes.
 const MOMENT: Duration = Duration::from_secs(2);
 
@@ -126,11 +128,16 @@ fn run_until(number: usize, folder: &Path, draw: &mut Draw) -> (Process, String)
             "when all was handled".to_owned()
         }
         _ => {
-            // A share of what is left, so that all kills find work.
+            // A share of what is left, so that all kills find work; less what is
+            // recorded at once and until the moment comes.
             let left = (EVENTS as u64).saturating_sub(before);
             let share = left / (KILLS - number) as u64;
-            let target = before + 1 + draw.below(share * 3 / 2 + 1);
-            await_it("some progress", &|_| recorded(folder) >= target);
+            let target = before + 1 + draw.below(share * 3 / 2 + 1).saturating_sub(AT_ONCE);
+            await_it("some progress", &|run| match left {
+                // Everything is recorded, and not all of it handled.
+                0 => redelivered(&run.stderr()) > 0,
+                _ => recorded(folder) >= target,
+            });
             let moment = MOMENTS[draw.below(MOMENTS.len() as u64) as usize];
             next_change(&mut run, &folder.join(moment), draw);
             format!("after {} events, at a change of {moment}", recorded(folder))

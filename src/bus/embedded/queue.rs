@@ -150,13 +150,15 @@ impl Queue {
             end = end.max(index.past());
             if index.past() <= acked { finished.push(index.log) } else { logs.push_back(index) }
         }
-        let log = logs.back().map(|index| index.log.clone());
         Ok(Queue {
             name: name.to_owned(),
             options: options.clone(),
             sealing,
             bytes: AtomicU64::new(bytes),
-            writer: Mutex::new(Writer { log, next: end, last_write: Instant::now() }),
+            // Each start begins a log of its own, with a key of its own: in an
+            // older one, an offset may have been written before (a commit that a
+            // crash cut off, a backup that was restored), and a nonce is used once.
+            writer: Mutex::new(Writer { log: None, next: end, last_write: Instant::now() }),
             state: Mutex::new(State {
                 logs,
                 cache: VecDeque::new(),
