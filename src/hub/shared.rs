@@ -33,8 +33,6 @@ pub(crate) struct Secrets {
     pub refused: seal::Secret32,
 }
 
-/// What a cut depends on: the type, the version and the fields granted.
-
 /// What all parts of a running hub share.
 pub(crate) struct Shared {
     pub(super) name: String,
