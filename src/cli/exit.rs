@@ -79,6 +79,8 @@ fn of_demo(fault: &DemoFault) -> Option<Exit> {
     match fault {
         DemoFault::Boost(_) => Some(Exit::Unreachable),
         DemoFault::Node(fault) => of_node(fault),
+        DemoFault::Hub(fault) => of_hub(fault),
+        DemoFault::Bus(fault) => of_bus(fault),
         DemoFault::Connect(fault) => of_connect(fault),
         DemoFault::Connector(_) => Some(Exit::Usage),
         DemoFault::Own(_) | DemoFault::Stuck { .. } => None,
@@ -194,6 +196,12 @@ mod tests {
         ] {
             assert_eq!(exit(&fault.into()), expected);
         }
-        assert_eq!(exit(&DemoFault::Node(store().into()).into()), Exit::Store);
+        for fault in [
+            DemoFault::Node(store().into()),
+            DemoFault::Hub(store().into()),
+            DemoFault::Bus(BusFault::Store(store())),
+        ] {
+            assert_eq!(exit(&fault.into()), Exit::Store);
+        }
     }
 }

@@ -7,10 +7,12 @@ use super::options::DemoOptions;
 use super::reconcile::{self, ReconcileFault, Streams};
 use super::report::{self, Outcome};
 use super::setup::{self, API_KEY, JOBSEEKER, OFFER, PROVIDER, RECIPIENT, Setup, SetupFault};
+use crate::bus::BusFault;
 use crate::connect::manifest::{Connector, ConnectorFault, SourceStream};
 use crate::connect::{Connect, ConnectFault, Signer};
 use crate::event::{MemberName, Message};
 use crate::fault::Reason;
+use crate::hub::HubFault;
 use crate::hub::operator::{Answer, Handler, RecipientStatus, Request};
 use crate::metrics::Stage;
 use crate::ops::node::{Node, NodeFault};
@@ -35,6 +37,12 @@ pub enum DemoFault {
     /// The hub or a member can't start or go on.
     #[error(transparent)]
     Node(#[from] NodeFault),
+    /// The hub can't answer or go on.
+    #[error(transparent)]
+    Hub(#[from] HubFault),
+    /// The bus takes no message.
+    #[error(transparent)]
+    Bus(#[from] BusFault),
     /// A member's folder can't be read.
     #[error(transparent)]
     Connect(#[from] ConnectFault),
@@ -64,14 +72,16 @@ macro_rules! own {
         })+
     };
 }
-own!(
-    SetupFault,
-    ForgeFault,
-    ReconcileFault,
-    std::io::Error,
-    crate::schema::SchemaFault,
-    crate::hub::HubFault
-);
+own!(SetupFault, ReconcileFault, std::io::Error, crate::schema::SchemaFault);
+
+impl From<ForgeFault> for DemoFault {
+    fn from(fault: ForgeFault) -> DemoFault {
+        match fault {
+            ForgeFault::Bus(fault) => DemoFault::Bus(fault),
+            fault => DemoFault::Own(fault.to_string()),
+        }
+    }
+}
 
 /// Everything that runs.
 struct Running {
