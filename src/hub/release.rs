@@ -296,8 +296,8 @@ impl Release {
         let (messages, mut leaves) = messages(sealed);
         leaves.extend(self.withheld(&decided));
         self.cursor = Cursor { decided: next, sequence, ..self.cursor };
-        self.shared.note_progress(&self.recipient, self.cursor);
         if leaves.is_empty() {
+            self.shared.note_progress(&self.recipient, self.cursor);
             if messages.is_empty() && next - self.saved > UNSAVED_EVENTS {
                 self.save().await?;
             }
@@ -380,6 +380,8 @@ impl Release {
             })
             .await?;
         self.saved = self.cursor.decided;
+        // Not before: who asks would be told of numbers that nothing holds yet.
+        self.shared.note_progress(&self.recipient, self.cursor);
         Ok(())
     }
 
@@ -402,7 +404,6 @@ impl Release {
     fn take_confirmed(&mut self) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
         self.cursor.confirmed = confirmed.upto;
-        self.shared.note_progress(&self.recipient, self.cursor);
         let recipient = self.recipient.as_str();
         confirmed
             .unsaved
