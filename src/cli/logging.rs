@@ -14,8 +14,11 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// Libraries say warnings and errors only, at any level: what some of them log
 /// for debugging holds the content of requests.
 pub(super) fn start(log: &Log, verbose: u8) {
-    let targets =
-        Targets::new().with_default(LevelFilter::WARN).with_target("pirogue", level(log.level, verbose));
+    let targets = Targets::new()
+        .with_default(LevelFilter::WARN)
+        // It logs a message that comes back with its content.
+        .with_target("lapin", LevelFilter::OFF)
+        .with_target("pirogue", level(log.level, verbose));
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
