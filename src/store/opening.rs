@@ -89,6 +89,11 @@ pub(super) fn open(folder: &Path, options: StoreOptions) -> Result<(Arc<Shared>,
     Ok((shared, committer))
 }
 
+/// How long the lock of a store may be held by what is about to let it go: a
+/// process that ends, or one that was just forked and holds it until its exec.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_GLANCE: Duration = Duration::from_millis(10);
+
 /// Takes the folder for this process, or says that another has it.
 fn take_lock(folder: &Path) -> Result<File, StoreFault> {
     let path = folder.join("LOCK");
@@ -99,10 +104,14 @@ fn take_lock(folder: &Path) -> Result<File, StoreFault> {
         .mode(0o600)
         .open(&path)
         .map_err(|e| StoreFault::io(&path, "opened", &e))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(StoreFault::InUse(folder.to_owned())),
-        Err(TryLockError::Error(e)) => Err(StoreFault::io(&path, "locked", &e)),
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(LOCK_GLANCE),
+            Err(TryLockError::WouldBlock) => return Err(StoreFault::InUse(folder.to_owned())),
+            Err(TryLockError::Error(e)) => return Err(StoreFault::io(&path, "locked", &e)),
+        }
     }
 }
 
