@@ -6,7 +6,7 @@
 //! crash the sink takes back what was written and not saved, so that each event
 //! is handled exactly once.
 
-use crate::bus::{BatchLimits, Bus, Consumer, Delivery};
+use crate::bus::{BatchLimits, Bus, Consumer, Delivery, queue_of};
 use crate::connect::aside;
 use crate::connect::drivers::{Checkpoint, DriverFault, Record, Sink};
 use crate::connect::mapping::Mapping;
@@ -82,7 +82,7 @@ impl Inbox {
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), ConnectFault> {
         let mut state = self.resume().await?;
         let mut readers = self.readers()?;
-        let queue = format!("pirogue.to.{}", self.member);
+        let queue = queue_of(&self.member);
         let mut consumer = tokio::select! {
             consumer = self.bus.consume(&queue, self.limits.messages * 4) => consumer?,
             () = stopped(&mut stop) => return Ok(()),

@@ -5,7 +5,7 @@
 //! A crash before the checkpoint is saved pulls the batch again; its events have
 //! the same ids, and the hub drops the repeats.
 
-use crate::bus::{Bus, Confirm};
+use crate::bus::{Bus, Confirm, EVENTS};
 use crate::connect::aside;
 use crate::connect::drivers::{Batch, Checkpoint, DriverFault, Record, Settings, Source};
 use crate::connect::identity::Identity;
@@ -22,8 +22,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
-/// The exchange that members publish to.
-const EXCHANGE: &str = "pirogue.events";
 /// The most records that are pulled at once.
 const MOST: NonZeroUsize = NonZeroUsize::new(512).unwrap();
 /// How long to wait before another try: doubled each time.
@@ -169,7 +167,7 @@ impl Outbox {
             // Bodies are shared; what is copied are the headers, and only so
             // that what a full queue refuses can be sent again.
             let confirms = tokio::select! {
-                confirms = self.bus.publish(EXCHANGE, messages.clone()) => confirms?,
+                confirms = self.bus.publish(EVENTS, messages.clone()) => confirms?,
                 // A broker that is away must not keep the program from stopping.
                 () = stopped_for(stop.clone(), GRACE) => return Ok(false),
             };

@@ -3,7 +3,7 @@
 //!
 //! Two stages: while one batch is being recorded, the next is being checked.
 
-use crate::bus::{BatchLimits, Bus, Consumer, Delivery};
+use crate::bus::{BatchLimits, Bus, Consumer, Delivery, INBOX};
 use crate::hub::check::{Decoded, Received, Refused};
 use crate::hub::world::World;
 use crate::hub::{HubFault, Shared, record};
@@ -13,8 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
-/// The queue that members' events come in.
-const INBOX: &str = "pirogue.inbox";
 /// How often free disk space is looked at while there is too little.
 const LOW_WATER_PAUSE: Duration = Duration::from_secs(1);
 /// How many messages the bus may hand over before they are acknowledged.

@@ -9,7 +9,7 @@
 //! Sixty recipients want the same events at once. What is sealed for all of them
 //! together is bounded, and a recipient whose queue is full holds none of it.
 
-use crate::bus::{Bus, Confirm};
+use crate::bus::{Bus, Confirm, DELIVERIES};
 use crate::event::{MemberName, Message};
 use crate::hub::decide::{self, Decided, DecisionRow, Rule};
 use crate::hub::recorded::{decode_row, encode_row};
@@ -24,8 +24,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
-/// The exchange that deliveries are published to.
-const EXCHANGE: &str = "pirogue.deliveries";
 /// How long confirmations wait for a decision's commit before they get their own.
 const IDLE: Duration = Duration::from_millis(250);
 /// At most this many events that concern nobody pass before the cursor is saved.
@@ -482,7 +480,7 @@ impl Publisher {
     async fn publish(&self, messages: Vec<(String, Message)>) -> Result<usize, HubFault> {
         let started = Instant::now();
         let published = tokio::select! {
-            published = self.bus.publish(EXCHANGE, messages) => published,
+            published = self.bus.publish(DELIVERIES, messages) => published,
             // A broker that is away must not keep a hub from stopping.
             () = stopped_for(self.stop.clone(), GRACE) => return Ok(0),
         };

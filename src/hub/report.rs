@@ -1,5 +1,6 @@
 //! What a running hub answers to its operator.
 
+use crate::bus;
 use crate::fault::Reason;
 use crate::hub::operator::{
     AgreementStatus, Answer, Handler, QuarantineDetail, QuarantineEntry, QuarantineReport, RecipientStatus,
@@ -54,7 +55,7 @@ impl Hub {
         }
         let mut recipients = Vec::new();
         for member in world.directory.members() {
-            let queue = format!("pirogue.to.{member}");
+            let queue = bus::queue_of(member);
             let (queue_messages, queue_bytes) = self.topology.depth(&queue).unwrap_or_default();
             let Some(cursor) = shared.progress(member)? else { continue };
             let sequence = cursor.sequence.saturating_sub(1);
@@ -85,7 +86,7 @@ impl Hub {
             members: world.directory.members().count(),
             agreements: agreements(&world),
             recipients,
-            inbox_waiting: self.topology.depth("pirogue.inbox").map_or(0, |(messages, _)| messages),
+            inbox_waiting: self.topology.depth(bus::INBOX).map_or(0, |(messages, _)| messages),
             quarantined: by_reason.into_iter().collect(),
         })
     }
@@ -130,8 +131,8 @@ impl Hub {
         let metrics = &self.shared.metrics;
         metrics.disk_free_bytes.set(self.shared.store.free_bytes()?);
         let world = self.shared.world();
-        let queues = world.directory.members().map(|member| format!("pirogue.to.{member}"));
-        for queue in queues.chain(["pirogue.inbox".to_owned()]) {
+        let queues = world.directory.members().map(bus::queue_of);
+        for queue in queues.chain([bus::INBOX.to_owned()]) {
             if let Some((messages, _)) = self.topology.depth(&queue) {
                 metrics.queue_depth.with(&queue).set(messages);
             }
