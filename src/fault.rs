@@ -2,6 +2,8 @@
 //! exit codes of the program.
 
 use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 
 /// Why the hub refuses a message: WIRE.md section 2, in the order of its checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -94,6 +96,55 @@ impl Refusal {
     /// A refusal for `reason`, explained by `detail`.
     pub fn new(reason: Reason, detail: impl Into<String>) -> Refusal {
         Refusal { reason, detail: detail.into() }
+    }
+}
+
+/// Why a port can't be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenFault {
+    /// Another program has it.
+    #[error("another program already listens on {address}: stop it, or set {key} to another port")]
+    InUse {
+        /// The address and port.
+        address: SocketAddr,
+        /// The setting that says it.
+        key: &'static str,
+    },
+    /// Ports below 1024 are the system's.
+    #[error("this user may not listen on {address}: set {key} to a port from 1024 on")]
+    NotAllowed {
+        /// The address and port.
+        address: SocketAddr,
+        /// The setting that says it.
+        key: &'static str,
+    },
+    /// The address isn't one of this machine.
+    #[error("{address} isn't an address of this machine: set {key} to one that is")]
+    NotHere {
+        /// The address and port.
+        address: SocketAddr,
+        /// The setting that says it.
+        key: &'static str,
+    },
+    /// The system refused.
+    #[error("it isn't possible to listen on {address}: {source}")]
+    Io {
+        /// The address and port.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl ListenFault {
+    /// What `source` means for `address`, which the setting `key` says.
+    pub fn of(address: SocketAddr, key: &'static str, source: io::Error) -> ListenFault {
+        match source.kind() {
+            ErrorKind::AddrInUse => ListenFault::InUse { address, key },
+            ErrorKind::PermissionDenied => ListenFault::NotAllowed { address, key },
+            ErrorKind::AddrNotAvailable => ListenFault::NotHere { address, key },
+            _ => ListenFault::Io { address, source },
+        }
     }
 }
 

@@ -21,12 +21,12 @@
 //! | 1 | [`bus`] | the `Bus` trait, the embedded bus, RabbitMQ | floor 0, `store` |
 //! | 2 | [`members`] | who takes part, their keys over time | floor 0, `keys`, `store` |
 //! | 2 | [`agreements`] | signed agreements, what each grants | floor 0, `keys`, `schema`, `store`, `members` |
-//! | 2 | [`journal`] | entries, the Merkle tree, its root | floor 0, `keys`, `store` |
+//! | 2 | [`journal`] | entries, the Merkle tree, tiles, checkpoints, proofs | floor 0, `keys`, `store` |
 //! | 2 | [`persons`] | pairwise identifiers, links | floor 0, `seal`, `store`, `journal` |
 //! | 3 | [`hub`] | intake, release, quarantine | floors 0–2 |
 //! | 3 | [`connect`] | connectors, mapping, checkpoints, the member's inbox | floors 0–1, `members` |
 //! | 4 | [`ops`] | the operator's socket, health, metrics | floors 0–3 |
-//! | 4 | [`admin`] | what an operator prepares: folders, keys, benches | floors 0–3 |
+//! | 4 | [`admin`] | provision, joining, doctor, sandbox, folders, keys, benches | floors 0–3 |
 //! | 4 | [`demo`] | the Boost-like server and the demo | floors 0–3, `ops`, `admin` |
 //! | 5 | [`cli`] | one file per command | all |
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The content type of what [`Metrics::render`] writes.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -45,6 +45,33 @@ impl Gauge {
     /// The number that was set last; 0 before.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
+    }
+}
+
+/// The first and the last time that something happened.
+#[derive(Debug, Default)]
+pub struct Moments {
+    /// Microseconds since 1970; 0 before it happened.
+    first: AtomicU64,
+    last: AtomicU64,
+}
+
+impl Moments {
+    /// It happens now.
+    pub fn note(&self) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
+        self.last.fetch_max(now, Relaxed);
+        if self.first.load(Relaxed) == 0 {
+            let _ = self.first.compare_exchange(0, now, Relaxed, Relaxed);
+        }
+    }
+
+    /// The first and the last time, in seconds since 1970; none before it
+    /// happened.
+    pub fn seconds(&self) -> Option<(f64, f64)> {
+        let seconds = |at: &AtomicU64| at.load(Relaxed) as f64 / 1e6;
+        (self.first.load(Relaxed) > 0).then(|| (seconds(&self.first), seconds(&self.last)))
     }
 }
 
@@ -192,6 +219,8 @@ pub struct Metrics {
     pub accepted: Counter,
     /// Messages that were refused, by reason.
     pub refused: Family<Counter>,
+    /// Refused messages that were dropped before their days were over, by member.
+    pub quarantine_dropped: Family<Counter>,
     /// Messages that repeated an event taken in before.
     pub duplicates: Counter,
     /// Messages that the bus handed over again, since they hadn't been
@@ -199,6 +228,8 @@ pub struct Metrics {
     pub redelivered: Counter,
     /// Messages handed to the bus and confirmed, by recipient.
     pub delivered: Family<Counter>,
+    /// When the first and the last of these were confirmed.
+    pub deliveries: Moments,
     /// Messages that wait in a queue, by queue.
     pub queue_depth: Family<Gauge>,
     /// Durable commits of the store.
@@ -207,6 +238,12 @@ pub struct Metrics {
     pub commit_seconds: Histogram,
     /// Free disk space under the data folder, in bytes.
     pub disk_free_bytes: Gauge,
+    /// Entries of the journal under its last checkpoint.
+    pub checkpoint_entries: Gauge,
+    /// When that was signed, in seconds since 1970; 0 before the first.
+    pub checkpoint_at: Gauge,
+    /// Entries of the journal.
+    pub journal_entries: Gauge,
     stages: [StageTime; Stage::ALL.len()],
 }
 
@@ -221,6 +258,13 @@ impl Metrics {
         &self.stages[stage as usize]
     }
 
+    /// A batch of `count` events or messages was made durable in `took`.
+    pub fn committed(&self, took: Duration, count: u64) {
+        self.stage(Stage::Commit).add(took, count);
+        self.commits.add(1);
+        self.commit_seconds.observe(took);
+    }
+
     /// Every metric in the Prometheus text format 0.0.4.
     pub fn render(&self) -> String {
         let mut out = Text(String::with_capacity(8192));
@@ -229,6 +273,10 @@ impl Metrics {
         let refused = self.refused.all();
         let refused = refused.iter().map(|(reason, n)| (reason.as_str(), n.get()));
         out.family("pirogue_refused_total", "counter", "Messages refused, by reason.", "reason", refused);
+        let dropped = self.quarantine_dropped.all();
+        let dropped = dropped.iter().map(|(member, n)| (member.as_str(), n.get()));
+        let help = "Refused messages dropped since there were too many of their member.";
+        out.family("pirogue_quarantine_dropped_total", "counter", help, "member", dropped);
         out.counter("pirogue_duplicates_total", "Messages that repeated an event.", &self.duplicates);
         out.counter(
             "pirogue_redelivered_total",
@@ -239,6 +287,15 @@ impl Metrics {
         let delivered = delivered.iter().map(|(recipient, n)| (recipient.as_str(), n.get()));
         let help = "Messages delivered, by recipient.";
         out.family("pirogue_delivered_total", "counter", help, "recipient", delivered);
+        // Before the first there is no time to give.
+        if let Some((first, last)) = self.deliveries.seconds() {
+            let name = "pirogue_first_delivery_timestamp_seconds";
+            out.head(name, "gauge", "When the first message since the start was delivered.");
+            out.sample(name, &[], format_args!("{first:.6}"));
+            let name = "pirogue_last_delivery_timestamp_seconds";
+            out.head(name, "gauge", "When the last message was delivered.");
+            out.sample(name, &[], format_args!("{last:.6}"));
+        }
         let depth = self.queue_depth.all();
         let depth = depth.iter().map(|(queue, n)| (queue.as_str(), n.get()));
         out.family("pirogue_queue_depth", "gauge", "Messages that wait, by queue.", "queue", depth);
@@ -249,12 +306,32 @@ impl Metrics {
         let events = stages.iter().map(|(stage, time)| (*stage, time.events()));
         let help = "Events that went through, by stage.";
         out.family("pirogue_stage_events_total", "counter", help, "stage", events);
-        out.counter("pirogue_commits_total", "Durable commits of the store.", &self.commits);
+        out.counter(
+            "pirogue_commits_total",
+            "Batches made durable; some share a commit of the store.",
+            &self.commits,
+        );
         let help = "Time until a commit was durable.";
         out.histogram("pirogue_commit_seconds", help, &self.commit_seconds);
         let free = &self.disk_free_bytes;
         out.head("pirogue_disk_free_bytes", "gauge", "Free disk space under the data folder.");
         out.sample("pirogue_disk_free_bytes", &[], free.get());
+        for (name, help, gauge) in [
+            ("pirogue_journal_entries", "Entries of the journal.", &self.journal_entries),
+            (
+                "pirogue_journal_checkpoint_entries",
+                "Entries of the journal under its last checkpoint.",
+                &self.checkpoint_entries,
+            ),
+            (
+                "pirogue_journal_checkpoint_timestamp_seconds",
+                "When the journal's last checkpoint was signed; 0 before the first.",
+                &self.checkpoint_at,
+            ),
+        ] {
+            out.head(name, "gauge", help);
+            out.sample(name, &[], gauge.get());
+        }
         out.0
     }
 }
@@ -329,9 +406,8 @@ mod tests {
         metrics.queue_depth.with("pirogue.inbox").set(5);
         metrics.queue_depth.with("pirogue.inbox").set(3);
         metrics.stage(Stage::Verify).add(Duration::from_millis(1500), 256);
-        metrics.commits.add(1);
-        metrics.commit_seconds.observe(Duration::from_millis(2));
-        metrics.commit_seconds.observe(Duration::from_secs(60));
+        metrics.committed(Duration::from_millis(2), 256);
+        metrics.committed(Duration::from_secs(60), 1);
         metrics.disk_free_bytes.set(1 << 40);
         let text = metrics.render();
         for line in [

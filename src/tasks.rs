@@ -8,6 +8,10 @@ use tokio::task::JoinError;
 /// Below this, splitting costs more than it gains.
 const WORTH_SPLITTING: usize = 16;
 
+/// So few short items are done where they are: handing them to another thread
+/// and waiting for it takes as long.
+pub const FEW: usize = 16;
+
 fn cores() -> usize {
     static CORES: OnceLock<usize> = OnceLock::new();
     *CORES.get_or_init(|| std::thread::available_parallelism().map_or(2, usize::from))
@@ -65,6 +69,20 @@ where
     results
 }
 
+/// As [`crunch`], for `work` that takes some ten microseconds an item: a few
+/// items are done at once, on the thread that asks.
+pub async fn crunch_short<T, U, F>(items: Vec<T>, work: F) -> Vec<U>
+where
+    T: Send + 'static,
+    U: Send + 'static,
+    F: FnOnce(Vec<T>) -> Vec<U> + Clone + Send + 'static,
+{
+    match items.len() {
+        0..=FEW => work(items),
+        _ => crunch(items, work).await,
+    }
+}
+
 /// What becomes of whoever awaits a part that gave no result.
 async fn unfinished<T>(fault: JoinError) -> T {
     match fault.try_into_panic() {
@@ -107,6 +125,12 @@ mod tests {
             let squares =
                 crunch((0..count).collect(), |share: Vec<usize>| share.iter().map(|n| n * n).collect()).await;
             assert_eq!(squares, (0..count).map(|n| n * n).collect::<Vec<_>>());
+            let here = std::thread::current().id();
+            let threads = crunch_short((0..count).collect(), move |share: Vec<usize>| {
+                share.iter().map(|n| (*n, std::thread::current().id() == here)).collect()
+            });
+            let expected: Vec<_> = (0..count).map(|n| (n, count <= FEW)).collect();
+            assert_eq!(threads.await, expected);
         }
     }
 }

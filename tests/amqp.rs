@@ -3,14 +3,36 @@
 
 #[path = "amqp/alarm.rs"]
 mod alarm;
+#[path = "amqp/bench.rs"]
+mod bench;
 #[path = "amqp/broker.rs"]
 mod broker;
 #[path = "amqp/carrying.rs"]
 mod carrying;
+#[path = "amqp/certificates.rs"]
+mod certificates;
+#[path = "amqp/clients.rs"]
+mod clients;
 #[path = "amqp/cluster.rs"]
 mod cluster;
+#[path = "amqp/demo.rs"]
+mod demo;
+#[path = "amqp/doctor.rs"]
+mod doctor;
+#[path = "amqp/door.rs"]
+mod door;
+#[path = "amqp/erasing.rs"]
+mod erasing;
+#[path = "amqp/installation.rs"]
+#[allow(dead_code, reason = "shared with another test program, which uses all of it")]
+mod installation;
+#[path = "amqp/joining.rs"]
+mod joining;
 #[path = "amqp/lab.rs"]
 mod lab;
+#[path = "exchange/messages.rs"]
+#[allow(dead_code, reason = "shared with another test program, which uses all of it")]
+mod messages;
 #[path = "amqp/permissions.rs"]
 mod permissions;
 #[path = "amqp/poison.rs"]
@@ -26,5 +48,9 @@ mod provisioning;
 mod received;
 #[path = "amqp/restart.rs"]
 mod restart;
+#[path = "amqp/sandbox.rs"]
+mod sandbox;
+#[path = "amqp/site.rs"]
+mod site;
 #[path = "amqp/tls.rs"]
 mod tls;

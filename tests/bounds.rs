@@ -62,9 +62,9 @@ fn parse_all(registry: &Registry, input: &[u8]) {
         content_type: Some(text.to_owned()),
         message_id: Some(text.to_owned()),
         headers: vec![
-            ("cloudEvents_time".to_owned(), HeaderValue::Text(text.to_owned())),
-            (format!("cloudEvents_{text}"), HeaderValue::Text("x".to_owned())),
-            ("cloudEvents_signature".to_owned(), HeaderValue::Bytes(input.to_vec())),
+            ("cloudEvents_time".into(), HeaderValue::Text(text.to_owned())),
+            (format!("cloudEvents_{text}").into(), HeaderValue::Text("x".to_owned())),
+            ("cloudEvents_signature".into(), HeaderValue::Bytes(input.to_vec())),
         ],
         ..Default::default()
     };

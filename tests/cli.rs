@@ -1,9 +1,21 @@
 //! The program as a person at a terminal meets it: help, errors, exit statuses.
 
+#[path = "cli/agreement.rs"]
+mod agreement;
+#[path = "cli/journal.rs"]
+mod journal;
+#[path = "cli/person.rs"]
+mod person;
+#[path = "faults/process.rs"]
+#[allow(dead_code, reason = "shared with another test program, which uses all of it")]
+mod process;
+#[path = "cli/verifier.rs"]
+mod verifier;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
-const COMMANDS: [&[&str]; 16] = [
+const COMMANDS: &[&[&str]] = &[
     &[],
     &["demo"],
     &["hub"],
@@ -13,13 +25,43 @@ const COMMANDS: [&[&str]; 16] = [
     &["reload"],
     &["quarantine", "list"],
     &["quarantine", "show"],
+    &["replay"],
+    &["erase"],
+    &["provision"],
+    &["member"],
+    &["member", "invite"],
+    &["member", "join"],
+    &["member", "admit"],
+    &["member", "list"],
+    &["member", "rotate-key"],
+    &["member", "revoke-key"],
+    &["member", "sandbox"],
     &["config", "show"],
     &["config", "defaults"],
+    &["doctor"],
+    &["bench"],
+    &["bench", "exchange"],
     &["keys"],
     &["keys", "generate"],
     &["keys", "show"],
+    &["agreement"],
+    &["agreement", "new"],
+    &["agreement", "sign"],
+    &["agreement", "check"],
+    &["agreement", "revoke"],
+    &["agreement", "list"],
+    &["agreement", "explain"],
+    &["agreement", "register"],
     &["connector"],
     &["connector", "test"],
+    &["journal"],
+    &["journal", "verify"],
+    &["journal", "prove"],
+    &["journal", "verify-proof"],
+    &["journal", "consistency"],
+    &["journal", "audit"],
+    &["journal", "access"],
+    &["journal", "key"],
 ];
 
 fn pirogue(arguments: &[&str]) -> Output {
@@ -54,7 +96,7 @@ fn file(folder: &Path, name: &str, content: &str) -> String {
 fn the_help_of_every_command_has_its_use_and_an_example() {
     for command in COMMANDS {
         for flag in ["-h", "--help"] {
-            let output = pirogue(&[command, &[flag]].concat());
+            let output = pirogue(&[*command, &[flag]].concat());
             let help = text(&output.stdout);
             assert!(output.status.success(), "{command:?}");
             let whole = ["pirogue", &command.join(" ")].join(" ");
@@ -77,11 +119,19 @@ fn the_program_says_in_a_page_what_it_can_do() {
           hub         Run a hub: take events in, and deliver what the agreements grant
           connect     Run a member's connectors, and receive what the hub delivers
           trace       Tell one event's whole story: taken in or refused, decided, delivered
+          journal     Check a hub's journal from outside, and prove what it says
           status      Show how a running hub is: what it took in, who got what, what waits
           reload      Make a running hub read members, agreements and schemas again
           quarantine  Look at the messages that a hub refused
+          replay      Send a recipient again what it was sent before, under the same numbers
+          erase       Erase a person: what the hub holds of it, for good and in every backup
+          provision   Set up RabbitMQ for a hub and its members: queues, users, permissions
+          member      Invite, join, admit members; list them; replace and revoke their keys
           config      Check a configuration and show what is in force; print the defaults
+          doctor      Check before starting what would fail, and say what to do about it
+          bench       Measure how fast an exchange is
           keys        Make a key, or show what to publish of one
+          agreement   Write, check, sign, explain, end and list agreements
           connector   Work on connectors: folders of data that link a software to the exchange
           help        Print this message or the help of the given subcommand(s)
 
@@ -199,11 +249,51 @@ fn the_settings_in_force_are_shown_and_can_be_used_as_a_file() {
         .unwrap();
     let shown = text(&output.stdout);
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert!(shown.contains("[quarantine]\ndays = 7\n"), "{shown}");
-    let data = format!("data = {:?}", folder.path().join("data"));
+    for line in [
+        "# How long a refused message is kept, in days.\ndays = 7  # PIROGUE__QUARANTINE__DAYS\n",
+        "[store]\n# The free disk space, in MiB, below which the hub takes nothing in.\nlow_water_mib = 256  # default\n",
+        "name = \"nc\"  # file\n",
+        "#ca = \"tls/ca.pem\"  # not set\n",
+    ] {
+        assert!(shown.contains(line), "{line} isn't in\n{shown}");
+    }
+    let data = format!("data = {:?}  # default", folder.path().join("data"));
     assert!(shown.contains(&data), "{shown}");
     let again = file(folder.path(), "again.toml", &shown);
-    assert_eq!(text(&pirogue(&["config", "show", "hub", "--config", &again]).stdout), shown);
+    let values = |text: &str| text.parse::<toml::Table>().unwrap();
+    assert_eq!(
+        values(&text(&pirogue(&["config", "show", "hub", "--config", &again]).stdout)),
+        values(&shown)
+    );
+}
+
+#[test]
+fn a_members_settings_in_force_are_shown_without_its_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let member = file(
+        folder.path(),
+        "member.toml",
+        "member = 'sud'\nhub = 'nc'\n[broker]\npassword = { env = 'BROKER' }\n[[connector]]\nfolder = 'boost'\n\
+         [connector.settings]\nbase_url = 'https://u:s3cret@h'\napi_token = 's3cret'\n[connector.secrets]\n\
+         boost-api-key = { file = 'keys/boost' }\n",
+    );
+    let output = pirogue(&["config", "show", "connect", "--config", &member]);
+    let shown = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(!shown.contains("s3cret"), "{shown}");
+    for line in [
+        "member = \"sud\"  # file\n",
+        "password = { env = \"BROKER\" }  # file\n",
+        "enabled = false  # default\n",
+        "api_token = \"(hidden)\"\n",
+        "[[connector]]  # file\n",
+        "generation = 1\n",
+    ] {
+        assert!(shown.contains(line), "{line} isn't in\n{shown}");
+    }
+    let table = shown.parse::<toml::Table>().unwrap();
+    let secret = table["connector"][0]["secrets"]["boost-api-key"]["file"].as_str().unwrap();
+    assert_eq!(secret, folder.path().join("keys/boost").to_str().unwrap());
 }
 
 #[test]

@@ -44,6 +44,27 @@ pub fn write(path: &Path, text: &str) -> Result<(), PrepareFault> {
     std::fs::rename(&beside, path).map_err(io)
 }
 
+/// As [`write()`], readable by its owner alone (mode 0600).
+pub fn write_private(path: &Path, text: &str) -> Result<(), PrepareFault> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let io = |source| PrepareFault::Io { path: path.to_owned(), source };
+    if let Some(parent) = path.parent() {
+        folder(parent)?;
+    }
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let beside = path.with_file_name(name);
+    // One that was left half-way may have another mode.
+    match std::fs::remove_file(&beside) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => return Err(io(source)),
+        _ => {}
+    }
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(0o600).open(&beside).map_err(io)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(io)?;
+    std::fs::rename(&beside, path).map_err(io)
+}
+
 /// Writes the secret `text` to `path`, mode 0600, unless it is there. It is
 /// there whole or not at all, wherever the process is stopped.
 pub fn secret(path: &Path, text: &str) -> Result<(), PrepareFault> {

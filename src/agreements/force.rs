@@ -69,6 +69,10 @@ pub enum NotInForce {
         /// The file with the revocation.
         file: String,
     },
+    /// It grants what no schema has: its parties meant something else than what
+    /// a hub could give.
+    #[error("{0}")]
+    Unfit(String),
     /// Its first day is to come.
     #[error("it begins on {0}")]
     NotYet(Date),
@@ -155,20 +159,38 @@ pub(super) struct Signatures {
 pub(super) fn signatures(agreement: &Agreement, note: &SignedNote, directory: &Directory) -> Signatures {
     let mut all = Signatures { complete: true, refusal: None, from: None };
     for party in [&agreement.provider, &agreement.recipient] {
-        let refusal = match signed_by(note, party.as_str(), directory) {
-            Signed::Good(from) => {
+        let refusal = match party_signed(note, party, directory) {
+            Ok(from) => {
                 all.from = all.from.max(from);
                 continue;
             }
-            Signed::WithRevokedKey => NotInForce::RevokedKey(party.clone()),
-            Signed::Bad => NotInForce::BadSignature(party.clone()),
-            Signed::Not if !directory.contains(party.as_str()) => NotInForce::NotAMember(party.clone()),
-            Signed::Not => NotInForce::Unsigned(party.clone()),
+            Err(refusal) => refusal,
         };
         all.complete &= matches!(refusal, NotInForce::RevokedKey(_));
         all.refusal.get_or_insert(refusal);
     }
     all
+}
+
+/// From when on the keys of `party` that signed `note` count, or why its
+/// signature doesn't.
+fn party_signed(
+    note: &SignedNote,
+    party: &MemberName,
+    directory: &Directory,
+) -> Result<Option<i64>, NotInForce> {
+    match signed_by(note, party.as_str(), directory) {
+        Signed::Good(from) => Ok(from),
+        Signed::WithRevokedKey => Err(NotInForce::RevokedKey(party.clone())),
+        Signed::Bad => Err(NotInForce::BadSignature(party.clone())),
+        Signed::Not if !directory.contains(party.as_str()) => Err(NotInForce::NotAMember(party.clone())),
+        Signed::Not => Err(NotInForce::Unsigned(party.clone())),
+    }
+}
+
+/// Why the signature of `party` on `note` doesn't count; none where it does.
+pub(super) fn refusal_of(note: &SignedNote, party: &MemberName, directory: &Directory) -> Option<NotInForce> {
+    party_signed(note, party, directory).err()
 }
 
 /// Who signed a revocation: the members with a good signature on it.

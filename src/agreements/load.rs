@@ -5,6 +5,7 @@ use super::{Agreement, AgreementFault, Grant, day_of, parse_agreement, parse_rev
 use crate::event::{EventType, MemberName};
 use crate::keys::note::{MAX_NOTE_BYTES, SignedNote};
 use crate::members::Directory;
+use crate::schema::Registry;
 use jiff::civil::Date;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
@@ -58,6 +59,8 @@ struct Item {
     refusal: Option<NotInForce>,
     /// The first day on which all keys that signed it are valid.
     keys_from: Option<Date>,
+    /// What it grants and no schema has, as a sentence: see [`Agreements::fit_to`].
+    unfit: Option<String>,
 }
 
 /// Where a grant is: which agreement, which of its grants.
@@ -130,6 +133,7 @@ impl Agreements {
                         agreement: Arc::new(Agreement { note, ..agreement }),
                         refusal: signatures.refusal,
                         keys_from: signatures.from.map(day_of_second),
+                        unfit: None,
                     });
                 }
                 Ok(Content::Revocation(id, signed)) => revocations.push((file, id, signed)),
@@ -209,6 +213,21 @@ impl Agreements {
         }
     }
 
+    /// Holds the agreements against the schemas: one that grants a type, a
+    /// version or a field that `registry` doesn't have grants nothing.
+    ///
+    /// Each stands for itself, whichever id it has: the same id between other
+    /// parties is another agreement.
+    #[must_use]
+    pub fn fit_to(mut self, registry: &Registry) -> Agreements {
+        for item in &mut self.items {
+            let exists =
+                |event_type: &EventType, version, path: &str| exists_in(registry, event_type, version, path);
+            item.unfit = item.agreement.check_against(&exists).into_iter().next();
+        }
+        self
+    }
+
     /// What is granted to `recipient` on the day `today` of `provider`'s events
     /// of this type and version, and by which agreement. `None`: nothing is,
     /// and nothing may be delivered.
@@ -256,29 +275,22 @@ impl Agreements {
         &self.unusable
     }
 
-    /// What the agreements that count grant and `exists` doesn't know, as
-    /// sentences that begin with the file's name: see
-    /// [`Agreement::check_against`].
-    pub fn check_against(&self, exists: &dyn Fn(&EventType, u32, &str) -> Result<(), String>) -> Vec<String> {
-        let counting = self.items.iter().filter(|item| item.refusal.is_none());
-        counting
-            .flat_map(|item| {
-                let unknown = item.agreement.check_against(exists);
-                unknown.into_iter().map(|sentence| format!("{}: {sentence}", item.file))
-            })
-            .collect()
-    }
-
     /// The one grant of `places` that is in force; none where two are.
     fn only_one(&self, places: &[Place], today: Date) -> Option<(&Arc<Agreement>, &Grant)> {
         let mut active = places.iter().filter(|place| out_of_time(&self.items[place.item], today).is_none());
         let (place, None) = (active.next()?, active.next()) else { return None };
+        // After the count: what an unfit agreement says stays in doubt, and so
+        // does another one of the same type beside it.
+        if self.items[place.item].unfit.is_some() {
+            return None;
+        }
         let agreement = &self.items[place.item].agreement;
         Some((agreement, &agreement.grants[place.grant]))
     }
 
     fn status(&self, item: &Item, today: Date) -> Status {
-        if let Some(reason) = item.refusal.clone().or_else(|| out_of_time(item, today)) {
+        let unfit = || item.unfit.clone().map(NotInForce::Unfit);
+        if let Some(reason) = item.refusal.clone().or_else(unfit).or_else(|| out_of_time(item, today)) {
             return Status::NotInForce(reason);
         }
         let agreement = &item.agreement;
@@ -311,6 +323,26 @@ impl std::fmt::Debug for Agreements {
         let mut shown = f.debug_struct("Agreements");
         shown.field("agreements", &self.items.len()).field("unusable", &self.unusable.len());
         shown.finish_non_exhaustive()
+    }
+}
+
+/// Whether `registry` has this type, version and path (`*`: everything), or a
+/// sentence that says what it doesn't have.
+pub(super) fn exists_in(
+    registry: &Registry,
+    event_type: &EventType,
+    version: u32,
+    path: &str,
+) -> Result<(), String> {
+    let Some(schema) = registry.get(event_type.as_str(), version) else {
+        return Err(format!("it grants version {version} of {event_type}, of which there is no schema"));
+    };
+    match path {
+        "*" => Ok(()),
+        path => schema.project(&[path.to_owned()]).map(drop).map_err(|fault| {
+            let near = fault.detail.split_once("; ").map_or("", |(_, near)| near);
+            format!("{event_type} has no field {path} in version {version}; {near}")
+        }),
     }
 }
 

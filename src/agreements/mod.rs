@@ -5,19 +5,39 @@
 //! folder of such notes: which of them are in force on a day, what they grant,
 //! and why the others aren't. It never changes: a reload makes another one.
 
+mod check;
+mod diff;
+mod explain;
 mod force;
 mod load;
+mod register;
 mod sign;
+mod template;
 mod text;
+mod view;
+mod words;
 
+pub use check::{Against, Finding, Gravity, check, is_note};
+pub use diff::explain_changes;
+pub use explain::{explain, explain_in_short, explain_revocation, explain_signatures};
 pub use force::{Conflict, NotInForce, Status};
 pub use load::{Agreements, LoadFault, Unfit, UnusableFile};
-pub use sign::{add_signature, sign_text};
-pub use text::{AgreementFault, MAX_TEXT_BYTES, parse_agreement, parse_revocation};
+pub use register::{Register, Treatment, escape};
+pub use sign::{SignFault, add_signature, sign_checked, sign_text};
+pub use template::{Blank, TemplateFault, next_version, template};
+pub use text::{
+    AgreementFault, MAX_TEXT_BYTES, agreement_faults, parse_agreement, parse_revocation, read_note,
+};
+pub use words::{
+    Lang, basis as basis_in_words, day as day_in_words, event_label as event_in_words,
+    field_label_in_full as field_in_words, state as state_in_words,
+};
 
 use crate::event::{EventType, MemberName};
+use crate::keys::note::SignedNote;
 use jiff::civil::Date;
 use jiff::tz::{Offset, TimeZone};
+use sha2::{Digest, Sha256};
 use std::fmt;
 
 /// Why personal data may be exchanged at all (GDPR article 6).
@@ -37,6 +57,20 @@ pub enum LegalBasis {
 }
 
 impl LegalBasis {
+    /// Every basis.
+    pub const ALL: [LegalBasis; 5] = [
+        LegalBasis::Consent,
+        LegalBasis::Contract,
+        LegalBasis::LegalObligation,
+        LegalBasis::VitalInterest,
+        LegalBasis::PublicInterest,
+    ];
+
+    /// The basis that is written `text` in an agreement.
+    pub fn parse(text: &str) -> Option<LegalBasis> {
+        LegalBasis::ALL.into_iter().find(|basis| basis.as_str() == text)
+    }
+
     /// The basis as it is written in an agreement, `public-interest` for instance.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -65,6 +99,14 @@ pub enum SubjectMode {
 }
 
 impl SubjectMode {
+    /// Every mode.
+    pub const ALL: [SubjectMode; 3] = [SubjectMode::Pseudonym, SubjectMode::Own, SubjectMode::Publisher];
+
+    /// The mode that is written `text` in an agreement.
+    pub fn parse(text: &str) -> Option<SubjectMode> {
+        SubjectMode::ALL.into_iter().find(|mode| mode.as_str() == text)
+    }
+
     /// The mode as it is written in an agreement, `pseudonym` for instance.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -141,6 +183,15 @@ impl Agreement {
         &self.note
     }
 
+    /// SHA-256 of the text that its parties sign: whatever signatures stand below
+    /// it, and in which order.
+    pub fn digest(&self) -> [u8; 32] {
+        match SignedNote::parse(&self.note) {
+            Ok(note) => Sha256::digest(note.text).into(),
+            Err(_) => Sha256::digest(&self.note).into(),
+        }
+    }
+
     /// What is granted of `event_type`.
     pub fn grant_of(&self, event_type: &str) -> Option<&Grant> {
         self.grants.iter().find(|grant| grant.event_type.as_str() == event_type)
@@ -188,5 +239,7 @@ pub fn today() -> Date {
     day_of(jiff::Timestamp::now())
 }
 
+#[cfg(test)]
+mod document_tests;
 #[cfg(test)]
 mod tests;

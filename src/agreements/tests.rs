@@ -3,17 +3,18 @@ use super::*;
 use crate::keys::note::SignedNote;
 use crate::keys::{Jwk, Jwks, KeyUse, PrivateKey, note};
 use crate::members::Directory;
+use crate::schema::Registry;
 use jiff::civil::date;
 use proptest::prelude::*;
 
 const JOBSEEKER: &str = "nc.employment.jobseeker.registered";
 const OFFER: &str = "nc.employment.offer.published";
 
-fn member(name: &str) -> MemberName {
+pub(super) fn member(name: &str) -> MemberName {
     MemberName::parse(name).unwrap()
 }
 
-fn key(seed: u8) -> PrivateKey {
+pub(super) fn key(seed: u8) -> PrivateKey {
     PrivateKey::from_seed(&[seed; 32])
 }
 
@@ -37,24 +38,24 @@ fn directory_with(change: impl Fn(u8, &mut Jwk)) -> Directory {
     .unwrap()
 }
 
-fn directory() -> Directory {
+pub(super) fn directory() -> Directory {
     directory_with(|_, _| ())
 }
 
 /// `text` signed by these members with these seeds.
-fn signed(text: &str, signers: &[(&str, u8)]) -> String {
+pub(super) fn signed(text: &str, signers: &[(&str, u8)]) -> String {
     let mut note = SignedNote::unsigned(text).unwrap();
     note.signatures = signers.iter().map(|(name, seed)| note::sign(text, name, &key(*seed))).collect();
     note.render()
 }
 
-const BOTH: [(&str, u8); 2] = [("province-sud", 1), ("gouvernement", 2)];
+pub(super) const BOTH: [(&str, u8); 2] = [("province-sud", 1), ("gouvernement", 2)];
 
-fn of(directory: &Directory, notes: &[(&str, String)]) -> Agreements {
+pub(super) fn of(directory: &Directory, notes: &[(&str, String)]) -> Agreements {
     Agreements::of(notes.iter().map(|(file, note)| ((*file).to_owned(), note.clone())), directory)
 }
 
-const DAY: Date = date(2026, 11, 24);
+pub(super) const DAY: Date = date(2026, 11, 24);
 
 /// The status of the agreement in each file, as a sentence, sorted by file.
 fn statuses(agreements: &Agreements, today: Date) -> Vec<String> {
@@ -66,7 +67,7 @@ fn granted(agreements: &Agreements, today: Date) -> Option<String> {
     found.map(|(agreement, _)| agreement.reference())
 }
 
-fn version(number: u32) -> String {
+pub(super) fn version(number: u32) -> String {
     EXAMPLE.replace("version = 1\n", &format!("version = {number}\n"))
 }
 
@@ -344,14 +345,40 @@ fn every_file_of_a_folder_is_in_force_or_listed_with_its_reason() {
 }
 
 #[test]
-fn what_the_registry_does_not_know_is_told_with_the_file() {
-    let all = of(&directory(), &[("a.note", signed(EXAMPLE, &BOTH)), ("b.note", signed(&version(2), &BOTH))]);
-    let exists = |event_type: &EventType, version: u32, path: &str| match path {
-        "status" => Err(format!("{event_type}:{version} has no field {path}")),
-        _ => Ok(()),
-    };
-    assert_eq!(all.check_against(&exists), [format!("b.note: {JOBSEEKER}:1 has no field status")]);
-    assert!(all.check_against(&|_, _, _| Ok(())).is_empty());
+fn what_no_schema_has_is_not_granted_and_the_status_says_what() {
+    let registry = Registry::embedded().unwrap();
+    let wrong = EXAMPLE.replace("\"status\"", "\"statuss\"");
+    let all = of(&directory(), &[("a.note", signed(&wrong, &BOTH))]).fit_to(&registry);
+    assert_eq!(granted(&all, DAY), None);
+    assert_eq!(all.recipients("province-sud", JOBSEEKER, DAY).count(), 0);
+    let status = statuses(&all, DAY).remove(0);
+    assert!(status.starts_with("not in force: ") && status.contains("statuss"), "{status}");
+    assert!(status.contains("near it are status"), "{status}");
+    let other = EXAMPLE.replace("versions = [1]", "versions = [1, 9]");
+    let all = of(&directory(), &[("a.note", signed(&other, &BOTH))]).fit_to(&registry);
+    assert_eq!(
+        statuses(&all, DAY),
+        [format!("not in force: it grants version 9 of {JOBSEEKER}, of which there is no schema")]
+    );
+    let all = of(&directory(), &[("a.note", signed(EXAMPLE, &BOTH))]).fit_to(&registry);
+    assert_eq!(statuses(&all, DAY), ["in force"]);
+}
+
+#[test]
+fn an_unfit_agreement_takes_nothing_from_others_that_have_its_id() {
+    let registry = Registry::embedded().unwrap();
+    let theirs = EXAMPLE.replace("recipient = \"gouvernement\"", "recipient = \"isee\"");
+    let theirs = theirs.replace("\"status\"", "\"statuss\"");
+    assert_eq!(parse_agreement(&theirs).unwrap().reference(), "emploi-gouvernement:1");
+    let notes = [
+        ("a.note", signed(EXAMPLE, &BOTH)),
+        ("b.note", signed(&theirs, &[("province-sud", 1), ("isee", 3)])),
+    ];
+    let all = of(&directory(), &notes).fit_to(&registry);
+    assert_eq!(granted(&all, DAY).as_deref(), Some("emploi-gouvernement:1"));
+    assert!(all.grant("province-sud", "isee", JOBSEEKER, 1, DAY).is_none());
+    assert_eq!(statuses(&all, DAY)[0], "in force");
+    assert!(statuses(&all, DAY)[1].contains("statuss"));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! [`manage`] sets up. The topology and the behaviour are those of WIRE.md section 7.
 
 pub mod amqp;
+pub mod certificate;
 pub mod embedded;
 pub mod manage;
 mod tls;

@@ -1,5 +1,6 @@
 //! What the commands that ask a running hub have in common.
 
+use crate::cli::runtime::block_on;
 use crate::config::HubConfig;
 use crate::hub::operator::{Answer, Request};
 use crate::ops::{client, node};
@@ -28,16 +29,11 @@ impl WhichHub {
     /// and the question is one about the past. An answer that it can't be done
     /// is a fault.
     pub(super) fn ask(&self, request: &Request) -> anyhow::Result<Answer> {
-        let data = match (&self.data, &self.config) {
-            (Some(data), _) => data.clone(),
-            (None, Some(config)) => HubConfig::load(config)?.data,
-            (None, None) => bail!("say which hub: --config FILE or --data DIR"),
-        };
+        let data = self.data()?;
         let answer = match (client::call(&data, request), self.at_rest(&data, request)) {
             (Err(client::CallFault::NoHub { .. }), Some(config)) => {
                 let config = HubConfig::load(&config)?;
-                let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-                runtime.block_on(node::ask_at_rest(&config, request.clone()))?
+                block_on(node::ask_at_rest(&config, request.clone()))?
             }
             (answer, _) => answer?,
         };
@@ -47,10 +43,22 @@ impl WhichHub {
         }
     }
 
+    /// The hub's data folder.
+    pub(super) fn data(&self) -> anyhow::Result<PathBuf> {
+        match (&self.data, &self.config) {
+            (Some(data), _) => Ok(data.clone()),
+            (None, Some(config)) => Ok(HubConfig::load(config)?.data),
+            (None, None) => bail!("say which hub: --config FILE or --data DIR"),
+        }
+    }
+
     /// The configuration with which `request` can be answered without a hub.
     fn at_rest(&self, data: &Path, request: &Request) -> Option<PathBuf> {
-        // How a hub is can only be said of one that runs.
-        if matches!(request, Request::Status | Request::Reload | Request::Shutdown | Request::Metrics) {
+        // How a hub is can only be said of one that runs, and only that one sends.
+        if matches!(
+            request,
+            Request::Status | Request::Reload | Request::Shutdown | Request::Metrics | Request::Replay { .. }
+        ) {
             return None;
         }
         // A hub whose data folder is that of its configuration is common.

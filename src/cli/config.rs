@@ -26,8 +26,8 @@ enum What {
 }
 
 /// Of which program.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Program {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Program {
     /// `pirogue hub`.
     Hub,
     /// `pirogue connect`.
@@ -36,8 +36,9 @@ enum Program {
 
 /// Check a configuration file and show every setting in force, as TOML.
 ///
-/// Paths are shown in full. Secrets are shown by the place where they are, and
-/// what looks like one is hidden.
+/// Each key stands below its meaning, and behind its value who set it: default,
+/// file, or the environment variable. Paths are shown in full. Secrets are shown
+/// by the place where they are, and what looks like one is hidden.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  pirogue config show connect --config /etc/pirogue/province-sud.toml")]
 struct ShowCommand {
@@ -65,10 +66,12 @@ impl ConfigCommand {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let text = match self.what {
             What::Show(ShowCommand { program: Program::Hub, config }) => {
-                HubConfig::load(&config)?.to_toml()?
+                let (config, origins) = HubConfig::load_known(&config)?;
+                config.explained(&origins)?
             }
             What::Show(ShowCommand { program: Program::Connect, config }) => {
-                ConnectConfig::load(&config)?.to_toml()?
+                let (config, origins) = ConnectConfig::load_known(&config)?;
+                config.explained(&origins)?
             }
             What::Defaults(DefaultsCommand { program: Program::Hub }) => HubConfig::defaults().to_owned(),
             What::Defaults(DefaultsCommand { program: Program::Connect }) => {

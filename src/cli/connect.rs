@@ -2,6 +2,7 @@
 
 use super::hub::stop_signal;
 use super::logging;
+use super::runtime::block_on;
 use crate::config::{BusSetting, ConnectConfig};
 use crate::ops::node;
 use std::path::PathBuf;
@@ -38,14 +39,14 @@ impl ConnectCommand {
                 config.member
             );
         };
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(async {
+        block_on::<_, anyhow::Error>(async {
             let told = stop_signal();
             let connect = node::connect_on_rabbitmq(&config, url).await?;
             tracing::info!(
                 member = config.member,
                 connectors = config.connectors.len(),
                 inbox = config.inbox.enabled,
+                door = connect.door().map(|door| format!("http://{door}")),
                 "the member's side runs; stop it with Ctrl-C or SIGTERM"
             );
             tokio::select! {

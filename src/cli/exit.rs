@@ -1,16 +1,22 @@
 //! How a command ends: a sentence on standard error and an exit status.
 
+use crate::admin::agreements::FileFault;
+use crate::admin::bench::BenchFault;
+use crate::admin::joining::JoinFault;
+use crate::admin::provision::ProvisionFault;
+use crate::admin::sandbox::SandboxFault;
 use crate::bus::BusFault;
 use crate::bus::manage::ManageFault;
 use crate::config::{ConfigFault, SecretFault};
-use crate::connect::ConnectFault;
+use crate::connect::{ConnectFault, DoorFault};
 use crate::demo::DemoFault;
-use crate::fault::Exit;
+use crate::fault::{Exit, ListenFault};
 use crate::hub::HubFault;
+use crate::journal::tile::TileFault;
 use crate::keys::KeyFault;
+use crate::members::DirectoryFault;
 use crate::ops::broker::BrokerFault;
 use crate::ops::client::CallFault;
-use crate::ops::http::HttpFault;
 use crate::ops::node::NodeFault;
 use crate::ops::socket::SocketFault;
 use crate::store::StoreFault;
@@ -58,20 +64,75 @@ fn exit(fault: &anyhow::Error) -> Exit {
 /// The exit status that one cause means, if it says. Faults that only pass on
 /// another's words hide it from the chain: they are looked into.
 fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
-    if cause.is::<ConfigFault>() || cause.is::<SecretFault>() || cause.is::<KeyFault>() {
+    let file =
+        || matches!(cause.downcast_ref(), Some(FileFault::Read { .. })) || cause.is::<DirectoryFault>();
+    if cause.is::<ConfigFault>() || cause.is::<SecretFault>() || cause.is::<KeyFault>() || file() {
         Some(Exit::Usage)
-    } else if cause.is::<CallFault>() || cause.is::<HttpFault>() || cause.is::<SocketFault>() {
+    } else if cause.is::<CallFault>() || cause.is::<ListenFault>() || cause.is::<SocketFault>() {
         Some(Exit::Unreachable)
     } else if cause.is::<StoreFault>() {
         Some(Exit::Store)
+    } else if let Some(fault) = cause.downcast_ref::<TileFault>() {
+        matches!(fault, TileFault::Unreachable { .. }).then_some(Exit::Unreachable)
     } else if let Some(fault) = cause.downcast_ref::<DemoFault>() {
         of_demo(fault)
+    } else if let Some(fault) = cause.downcast_ref::<BenchFault>() {
+        of_bench(fault)
     } else if let Some(fault) = cause.downcast_ref::<NodeFault>() {
         of_node(fault)
     } else if let Some(fault) = cause.downcast_ref::<HubFault>() {
         of_hub(fault)
+    } else if let Some(fault) = cause.downcast_ref::<BrokerFault>() {
+        of_broker(fault)
+    } else if let Some(fault) = cause.downcast_ref::<SandboxFault>() {
+        match fault {
+            SandboxFault::Bus(fault) => of_bus(fault),
+            SandboxFault::Manage(fault) => of_manage(fault),
+        }
+    } else if let Some(fault) = cause.downcast_ref::<ManageFault>() {
+        of_manage(fault)
+    } else if let Some(fault) = cause.downcast_ref::<ProvisionFault>() {
+        of_provision(fault)
+    } else if let Some(fault) = cause.downcast_ref::<JoinFault>() {
+        of_joining(fault)
     } else {
         cause.downcast_ref::<ConnectFault>().and_then(of_connect)
+    }
+}
+
+fn of_manage(fault: &ManageFault) -> Option<Exit> {
+    match fault {
+        ManageFault::Unreachable { .. } => Some(Exit::Unreachable),
+        ManageFault::Address(_) | ManageFault::Refused { .. } => Some(Exit::Usage),
+        _ => None,
+    }
+}
+
+fn of_provision(fault: &ProvisionFault) -> Option<Exit> {
+    match fault {
+        ProvisionFault::Bus(fault) => of_bus(fault),
+        ProvisionFault::Manage(fault) => of_manage(fault),
+        // Files and settings of the operator's.
+        ProvisionFault::Embedded
+        | ProvisionFault::Administrator(_)
+        | ProvisionFault::Secret(_)
+        | ProvisionFault::Directory(_)
+        | ProvisionFault::Credential(_) => Some(Exit::Usage),
+    }
+}
+
+/// That a member isn't invited or admitted is an answer, and no.
+fn of_joining(fault: &JoinFault) -> Option<Exit> {
+    match fault {
+        JoinFault::Hub(fault) => of_hub(fault),
+        JoinFault::Config(_)
+        | JoinFault::Key(_)
+        | JoinFault::Directory(_)
+        | JoinFault::Seal(_)
+        | JoinFault::Secret(_)
+        | JoinFault::NoAuthority
+        | JoinFault::NotACertificate(_) => Some(Exit::Usage),
+        _ => None,
     }
 }
 
@@ -82,8 +143,18 @@ fn of_demo(fault: &DemoFault) -> Option<Exit> {
         DemoFault::Hub(fault) => of_hub(fault),
         DemoFault::Bus(fault) => of_bus(fault),
         DemoFault::Connect(fault) => of_connect(fault),
-        DemoFault::Connector(_) => Some(Exit::Usage),
+        DemoFault::Connector(_) | DemoFault::Unusable(_) => Some(Exit::Usage),
+        DemoFault::Broker(fault) => of_broker(fault),
         DemoFault::Own(_) | DemoFault::Stuck { .. } => None,
+    }
+}
+
+fn of_bench(fault: &BenchFault) -> Option<Exit> {
+    match fault {
+        BenchFault::Address(_) | BenchFault::Administrator => Some(Exit::Usage),
+        BenchFault::Management(fault) => of_manage(fault),
+        BenchFault::Bus(fault) => of_bus(fault),
+        _ => None,
     }
 }
 
@@ -94,6 +165,7 @@ fn of_node(fault: &NodeFault) -> Option<Exit> {
         NodeFault::Broker(fault) => of_broker(fault),
         NodeFault::Hub(fault) => of_hub(fault),
         NodeFault::Socket(_) | NodeFault::Http(_) => Some(Exit::Unreachable),
+        NodeFault::OtherBus { .. } | NodeFault::Readers(_) => Some(Exit::Usage),
         NodeFault::Connect { fault, .. } => of_connect(fault),
     }
 }
@@ -114,15 +186,13 @@ fn of_broker(fault: &BrokerFault) -> Option<Exit> {
     match fault {
         BrokerFault::Secret(_) => Some(Exit::Usage),
         BrokerFault::Bus(fault) => of_bus(fault),
-        BrokerFault::Management(ManageFault::Unreachable { .. }) => Some(Exit::Unreachable),
-        BrokerFault::Management(ManageFault::Address(_) | ManageFault::Refused { .. }) => Some(Exit::Usage),
-        BrokerFault::Management(_) => None,
+        BrokerFault::Management(fault) => of_manage(fault),
     }
 }
 
 fn of_hub(fault: &HubFault) -> Option<Exit> {
     match fault {
-        HubFault::Store(_) | HubFault::Damaged(_) => Some(Exit::Store),
+        HubFault::Store(_) | HubFault::Damaged(_) | HubFault::Journal(_) => Some(Exit::Store),
         HubFault::Bus(fault) => of_bus(fault),
         // Files that the operator puts there.
         HubFault::Key(_)
@@ -132,7 +202,9 @@ fn of_hub(fault: &HubFault) -> Option<Exit> {
         | HubFault::Agreement(_)
         | HubFault::Schema(_)
         | HubFault::Master(_)
+        | HubFault::Erasure(_)
         | HubFault::OwnKey { .. }
+        | HubFault::Witness { .. }
         | HubFault::DeliveryKeyChanged => Some(Exit::Usage),
         HubFault::Stopped => None,
     }
@@ -153,6 +225,8 @@ fn of_connect(fault: &ConnectFault) -> Option<Exit> {
         | ConnectFault::HubKeys { .. }
         | ConnectFault::Map { .. }
         | ConnectFault::UnknownSchema { .. } => Some(Exit::Usage),
+        ConnectFault::Door(DoorFault::Closed(_) | DoorFault::Twice { .. }) => Some(Exit::Usage),
+        ConnectFault::Door(_) => Some(Exit::Unreachable),
         ConnectFault::Driver(_) | ConnectFault::Stopped => None,
     }
 }

@@ -1,6 +1,7 @@
 //! `pirogue hub`.
 
 use super::logging;
+use super::runtime::block_on;
 use crate::config::{BusSetting, ConnectConfig, HubConfig};
 use crate::ops::node::{HubNode, Node};
 use std::path::PathBuf;
@@ -30,11 +31,10 @@ impl HubCommand {
         let whole = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
         let members = config.connect.iter().map(|path| ConnectConfig::load_beside_hub(&whole(path)));
         let members = members.collect::<Result<Vec<_>, _>>()?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         if let BusSetting::Amqp(url) = &config.bus {
-            return runtime.block_on(on_rabbitmq(&config, url));
+            return block_on(on_rabbitmq(&config, url));
         }
-        runtime.block_on(async {
+        block_on::<_, anyhow::Error>(async {
             let told = stop_signal();
             let node = Node::start(&config, &members).await?;
             tracing::info!(

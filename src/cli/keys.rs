@@ -124,16 +124,25 @@ pub fn generate(args: &GenerateArgs, passphrase: Option<&str>) -> anyhow::Result
 /// encrypted and no other source has it.
 pub fn show(args: &ShowArgs) -> anyhow::Result<String> {
     let member = owner_for(args.key_use, args.member.as_deref())?;
-    let key = match PrivateKey::read(&args.file, None) {
+    let (key, _) = open_private(&args.file, args.passphrase_file.as_deref())?;
+    Ok(describe(key.public(), args.key_use, member.as_deref()))
+}
+
+/// Reads a private key, and its passphrase where the file is encrypted: from
+/// `passphrase_file`, from PIROGUE_PASSPHRASE, or asked for.
+pub(super) fn open_private(
+    file: &Path,
+    passphrase_file: Option<&Path>,
+) -> anyhow::Result<(PrivateKey, Option<Zeroizing<String>>)> {
+    match PrivateKey::read(file, None) {
         Err(KeyFault::PassphraseMissing { path }) => {
-            let passphrase = passphrase(args.passphrase_file.as_deref(), variable()?, &mut || {
+            let passphrase = passphrase(passphrase_file, variable()?, &mut || {
                 ask(&format!("Passphrase of {}: ", path.display()))
             })?;
-            PrivateKey::read(&args.file, Some(&passphrase))?
+            Ok((PrivateKey::read(file, Some(&passphrase))?, Some(passphrase)))
         }
-        read => read?,
-    };
-    Ok(describe(key.public(), args.key_use, member.as_deref()))
+        read => Ok((read?, None)),
+    }
 }
 
 /// The public half for people and programs: thumbprint, verifier key, and the

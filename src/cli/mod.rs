@@ -4,18 +4,28 @@
 //! prints its answer on standard output; a fault becomes one sentence on
 //! standard error and an exit status, in `exit`.
 
+mod agreement;
 mod ask;
+mod bench;
 mod config;
+mod confirm;
 mod connect;
 mod connector;
 mod demo;
+mod doctor;
+mod erase;
 mod exit;
 mod hub;
+mod journal;
 mod keys;
 mod logging;
+mod member;
+mod provision;
 mod quarantine;
 mod reload;
 mod render;
+mod replay;
+mod runtime;
 mod status;
 mod trace;
 
@@ -56,29 +66,54 @@ enum Command {
     Hub(hub::HubCommand),
     Connect(connect::ConnectCommand),
     Trace(trace::TraceCommand),
+    #[command(subcommand)]
+    Journal(Box<journal::JournalCommand>),
     Status(status::StatusCommand),
     Reload(reload::ReloadCommand),
     Quarantine(quarantine::QuarantineCommand),
+    Replay(replay::ReplayCommand),
+    Erase(erase::EraseCommand),
+    Provision(provision::ProvisionCommand),
+    #[command(subcommand)]
+    Member(member::MemberCommand),
     Config(config::ConfigCommand),
+    Doctor(doctor::DoctorCommand),
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    Agreement(agreement::AgreementCommand),
     #[command(subcommand)]
     Connector(connector::ConnectorCommand),
 }
 
 /// Runs the program with the arguments of this process.
 pub fn run() -> ExitCode {
+    // A hub's memory is many small pieces on many threads. The allocator asks for
+    // huge pages for them, of which most stays empty: half the memory, and time to
+    // clear it. Where the kernel can't be told, it is as fast as it was.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     let Cli { verbose, command } = Cli::parse();
     let done = match command {
         Command::Demo(command) => command.run(verbose),
         Command::Hub(command) => command.run(verbose),
         Command::Connect(command) => command.run(verbose),
         Command::Trace(command) => command.run(),
+        Command::Journal(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::Reload(command) => command.run(),
         Command::Quarantine(command) => command.run(),
+        Command::Replay(command) => command.run(),
+        Command::Erase(command) => command.run(),
+        Command::Provision(command) => command.run(),
+        Command::Member(command) => command.run(verbose),
         Command::Config(command) => command.run(),
+        Command::Doctor(command) => command.run(),
+
+        Command::Bench(command) => command.run(verbose),
         Command::Keys(command) => command.run(),
+        Command::Agreement(command) => command.run(),
         Command::Connector(command) => command.run(),
     };
     exit::status(done)

@@ -53,6 +53,21 @@ fn tell(report: &StatusReport) -> String {
         plain(&report.journal_root),
         size(report.disk_free_bytes),
     );
+    if let Some(at) = report.checkpoint_at {
+        let entries = count(report.checkpoint_entries, "entry");
+        text += &format!("The journal's last checkpoint is over {entries}, signed on {}.\n", time(at));
+    }
+    for witness in &report.witnesses {
+        let name = plain(&witness.name);
+        text += &match (&witness.problem, witness.at) {
+            (Some(problem), _) => format!("The witness {name} doesn't cosign: {}\n", plain(problem)),
+            (None, Some(at)) => {
+                let entries = count(witness.entries, "entry");
+                format!("The witness {name} cosigned {entries} on {}.\n", time(at))
+            }
+            (None, None) => format!("The witness {name} wasn't asked yet.\n"),
+        };
+    }
     if !report.recipients.is_empty() {
         let headings = ["recipient", "sequence", "confirmed", "undecided", "in its queue", "bytes"];
         let mut recipients = table(&headings);
@@ -91,13 +106,22 @@ fn tell(report: &StatusReport) -> String {
         }
         text += &format!("\n{quarantined}\n");
     }
+    for one in &report.dropped {
+        let whose = if one.member.is_empty() { "a sender that it can't name" } else { &plain(&one.member) };
+        text += &format!(
+            "\nMore of {whose} was refused than the quarantine keeps: {}, its oldest, went, the last on {}. Raise \
+             quarantine.max_items or max_mib, or see that it stops.\n",
+            count(one.messages, "message"),
+            time(one.at)
+        );
+    }
     text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::operator::{AgreementStatus, RecipientStatus};
+    use crate::hub::operator::{AgreementStatus, DroppedStatus, RecipientStatus, WitnessStatus};
 
     #[test]
     fn a_status_reads_well() {
@@ -110,6 +134,21 @@ mod tests {
             events: 5000,
             journal_entries: 10_000,
             journal_root: "cm9vdA==".into(),
+            checkpoint_entries: 9_990,
+            checkpoint_at: Some(1_793_675_112_345),
+            witnesses: vec![
+                WitnessStatus {
+                    name: "w.example".into(),
+                    entries: 9_900,
+                    at: Some(1_793_675_110_000),
+                    problem: None,
+                },
+                WitnessStatus {
+                    name: "x.example".into(),
+                    problem: Some("it is away".into()),
+                    ..Default::default()
+                },
+            ],
             disk_free_bytes: 3 << 30,
             members: 2,
             agreements: vec![AgreementStatus {
@@ -128,6 +167,7 @@ mod tests {
             }],
             inbox_waiting: 0,
             quarantined: vec![("bad-signature".into(), 1)],
+            dropped: vec![],
         };
         insta::assert_snapshot!(tell(&report), @r#"
         Hub nc, version 0.1.0, since 3 November 2026 at 14:05:12 in Nouméa.
@@ -135,6 +175,9 @@ mod tests {
         5,000 events taken in, 0 messages in the inbox to be taken.
         10,000 entries in the journal, root cm9vdA==.
         3.0 GiB of disk space free.
+        The journal's last checkpoint is over 9,990 entries, signed on 3 November 2026 at 14:05:12.
+        The witness w.example cosigned 9,900 entries on 3 November 2026 at 14:05:10.
+        The witness x.example doesn't cosign: it is away
 
         ┌──────────────┬──────────┬───────────┬───────────┬──────────────┬─────────┐
         │ recipient    ┆ sequence ┆ confirmed ┆ undecided ┆ in its queue ┆ bytes   │
@@ -157,5 +200,10 @@ mod tests {
         let failing = StatusReport { problems: vec!["the disk is nearly full".into()], ..report };
         assert!(tell(&failing).contains("\nPROBLEM: the disk is nearly full\n"));
         assert!(!tell(&failing).contains("as it should"));
+        let of = |member: &str| DroppedStatus { member: member.into(), messages: 12, at: 1_793_675_112_345 };
+        let said = tell(&StatusReport { dropped: vec![of("cafat"), of("")], ..failing });
+        let words = "\nMore of cafat was refused than the quarantine keeps: 12 messages, its oldest, went, the last on \
+                     3 November 2026 at 14:05:12.";
+        assert!(said.contains(words) && said.contains("More of a sender that"), "{said}");
     }
 }

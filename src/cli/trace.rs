@@ -19,6 +19,8 @@ pub(super) struct TraceCommand {
     /// The event's source as its publisher gave it, /MEMBER/SYSTEM.
     source: String,
     /// The event's id.
+    // One that the hub made can begin with a hyphen.
+    #[arg(allow_hyphen_values = true)]
     id: String,
     #[command(flatten)]
     hub: WhichHub,
@@ -69,8 +71,10 @@ fn tell(report: &TraceReport) -> String {
         plain(&intake.schema),
         plain(&intake.signed_by)
     );
-    if let Some(erased) = intake.erased_at {
-        story += &format!("Its content was erased on {}.\n", time(erased));
+    match intake.gone.as_deref() {
+        None => {}
+        Some("erased") => story += "Its content was erased.\n",
+        Some(_) => story += "Its content was removed: its days are over (retention.replay_days).\n",
     }
     for decision in &report.decisions {
         story += &tell_decision(decision);
@@ -146,7 +150,7 @@ mod tests {
                 event_type: "nc.employment.jobseeker.registered".into(),
                 schema: "urn:pirogue:schema:nc.employment.jobseeker.registered:1".into(),
                 signed_by: "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k".into(),
-                erased_at: None,
+                gone: None,
             }),
             ..report()
         }
@@ -221,6 +225,18 @@ mod tests {
         let waiting = TraceDecision { delivered_at: None, granted: vec!["*".into()], ..decision() };
         let story = tell(&TraceReport { decisions: vec![waiting], ..taken_in() });
         assert!(story.contains("every field") && story.contains("Not confirmed yet"), "{story}");
+    }
+
+    #[test]
+    fn a_content_that_was_erased_is_told_from_one_whose_days_are_over() {
+        let story = |gone: Option<&str>| {
+            let mut report = taken_in();
+            report.taken_in.as_mut().unwrap().gone = gone.map(str::to_owned);
+            tell(&report)
+        };
+        assert!(!story(None).contains("content"));
+        assert!(story(Some("erased")).contains("Its content was erased.\n"));
+        assert!(story(Some("expired")).contains("its days are over"));
     }
 
     #[test]

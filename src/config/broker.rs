@@ -29,6 +29,9 @@ pub struct Broker {
     pub certificate: Option<PathBuf>,
     /// The private key of the client's certificate, PEM.
     pub key: Option<PathBuf>,
+    /// In a hub's: the URL of the broker that members are to use, where it isn't
+    /// the hub's own.
+    pub advertise: Option<String>,
 }
 
 /// `[management]`: RabbitMQ's management API.
@@ -43,6 +46,9 @@ pub struct Management {
     pub password: Option<SecretSource>,
     /// The authorities that may have signed its certificate, PEM.
     pub ca: Option<PathBuf>,
+    /// The folder of the members' broker passwords as hashes, `MEMBER.hash` for
+    /// each.
+    pub users: PathBuf,
 }
 
 impl Broker {
@@ -55,6 +61,17 @@ impl Broker {
     /// Checks what the bus needs. The faults are of the key `bus`, which asks
     /// for what isn't there.
     pub(super) fn check(&self, bus: &BusSetting) -> Result<(), OutOfRange> {
+        if let Some(url) = &self.advertise {
+            let fault = |what: &str| Err(("broker.advertise", what.to_owned()));
+            if !(url.starts_with("amqp://") || url.starts_with("amqps://")) {
+                return fault("expected the URL of RabbitMQ, amqp://HOST or amqps://HOST");
+            }
+            if url.contains('@') {
+                return fault(
+                    "it goes to members, each of which has a name and a password of its own: leave USER@ out",
+                );
+            }
+        }
         let BusSetting::Amqp(url) = bus else { return Ok(()) };
         let missing = |what: &str| Err(("bus", what.to_owned()));
         let secure = url.starts_with("amqps://");
@@ -79,6 +96,7 @@ impl Broker {
 impl Management {
     pub(super) fn resolve(&mut self, folder: &Path) {
         self.ca.iter_mut().for_each(|path| resolve(folder, path));
+        resolve(folder, &mut self.users);
         self.password.iter_mut().for_each(|secret| secret.resolve(folder));
     }
 

@@ -5,7 +5,9 @@ use super::{
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The settings of a member's side. Load them with [`ConnectConfig::load`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +38,10 @@ pub struct ConnectConfig {
     pub connectors: Vec<ConnectorSettings>,
     /// What the hub delivers.
     pub inbox: Inbox,
+    /// What can't be used.
+    pub aside: Aside,
+    /// The door for a back-office that only knows HTTP.
+    pub door: Door,
     /// Log lines.
     pub log: Log,
 }
@@ -89,10 +95,12 @@ pub struct Inbox {
 }
 
 words! {
-    /// A driver that writes what was received.
+    /// What becomes of what was received.
     SinkDriver {
         /// JSON Lines files, one for each event type.
         Files = "files",
+        /// It is held until it is fetched at the door.
+        Door = "door",
     }
 }
 
@@ -115,10 +123,101 @@ impl FilesSink {
     }
 }
 
+/// `[aside]`: records and messages that can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(expecting = "a table")]
+pub struct Aside {
+    /// How long they are kept, in days.
+    pub days: u32,
+    /// The most of them that are kept.
+    pub max_items: u64,
+    /// The most that is kept of them, in MiB.
+    pub max_mib: u64,
+}
+
+impl Aside {
+    /// The most that is kept of them, in bytes.
+    pub fn max_bytes(&self) -> u64 {
+        self.max_mib << 20
+    }
+}
+
+/// `[door]`: HTTP for a back-office that knows nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(expecting = "a table")]
+pub struct Door {
+    /// Whether to open it.
+    pub enabled: bool,
+    /// The address and the port to listen on.
+    pub listen: SocketAddr,
+    /// Where the token is that each request bears.
+    pub token: Option<SecretSource>,
+    /// The second word of the source of events that are posted harmonised.
+    pub system: String,
+    /// The most that one request may hold, in MiB.
+    pub request_mib: u64,
+    /// How long to wait for the broker, in seconds.
+    pub patience_seconds: u64,
+    /// How long an `Idempotency-Key` is remembered, in days.
+    pub remember_days: u32,
+    /// The longest that a request for deliveries may ask to wait, in seconds.
+    pub wait_seconds: u64,
+    /// The size, in MiB, of what is held at most.
+    pub held_mib: u64,
+}
+
+impl Door {
+    /// The most that one request may hold, in bytes.
+    pub fn request_bytes(&self) -> usize {
+        usize::try_from(self.request_mib << 20).unwrap_or(usize::MAX)
+    }
+
+    /// How long to wait for the broker.
+    pub fn patience(&self) -> Duration {
+        Duration::from_secs(self.patience_seconds)
+    }
+
+    /// The size of what is held at most, in bytes.
+    pub fn held_bytes(&self) -> u64 {
+        self.held_mib << 20
+    }
+
+    fn check(&self, inbox: &Inbox) -> Result<(), OutOfRange> {
+        check_name("door.system", &self.system)?;
+        if self.system == "hub" {
+            return Err(("door.system", "the name hub is reserved for the hub; take another".to_owned()));
+        }
+        if self.enabled && self.token.is_none() && !self.listen.ip().is_loopback() {
+            return Err((
+                "door.listen",
+                "beyond this machine the door takes door.token, { env = \"NAME\" } or { file = \"PATH\" }; without \
+                 one it listens on 127.0.0.1 only"
+                    .to_owned(),
+            ));
+        }
+        if inbox.enabled && inbox.sink == SinkDriver::Door && !self.enabled {
+            return Err((
+                "inbox.sink",
+                "\"door\" holds what arrives for a door that isn't open: set door.enabled = true".to_owned(),
+            ));
+        }
+        check_range("door.request_mib", self.request_mib, 1, 64)?;
+        check_range("door.patience_seconds", self.patience_seconds, 1, 300)?;
+        check_range("door.remember_days", self.remember_days.into(), 1, 3650)?;
+        check_range("door.wait_seconds", self.wait_seconds, 0, 300)?;
+        check_range("door.held_mib", self.held_mib, 1, 1 << 20)
+    }
+}
+
 impl Settings for ConnectConfig {
     const DEFAULTS: &'static str = include_str!("connect.toml");
-    const FREE: &'static [&'static str] =
-        &["keys.event_passphrase", "broker.password", "connector.settings", "connector.secrets"];
+    const FREE: &'static [&'static str] = &[
+        "keys.event_passphrase",
+        "broker.password",
+        "door.token",
+        "connector.settings",
+        "connector.secrets",
+    ];
 
     fn resolve(&mut self, folder: &Path) {
         resolve(folder, &mut self.data);
@@ -130,6 +229,7 @@ impl Settings for ConnectConfig {
         resolve(folder, &mut self.keys.event);
         resolve(folder, &mut self.inbox.files.folder);
         self.keys.event_passphrase.iter_mut().for_each(|secret| secret.resolve(folder));
+        self.door.token.iter_mut().for_each(|secret| secret.resolve(folder));
         for connector in &mut self.connectors {
             resolve(folder, &mut connector.folder);
             connector.secrets.values_mut().for_each(|secret| secret.resolve(folder));
@@ -142,10 +242,17 @@ impl Settings for ConnectConfig {
             return Err(("member", "the name hub is reserved for the hub; take another".to_owned()));
         }
         check_name("hub", &self.hub)?;
+        if self.broker.advertise.is_some() {
+            return Err(("broker.advertise", "it is a key of a hub's configuration: take it out".to_owned()));
+        }
         self.broker.check(&self.bus)?;
         for connector in &self.connectors {
             check_range("connector.generation", connector.generation.into(), 1, 1_000_000)?;
         }
+        self.door.check(&self.inbox)?;
+        check_range("aside.days", self.aside.days.into(), 1, 3650)?;
+        check_range("aside.max_items", self.aside.max_items, 1, 10_000_000)?;
+        check_range("aside.max_mib", self.aside.max_mib, 1, 1 << 20)?;
         check_range("inbox.files.rotate_mib", self.inbox.files.rotate_mib, 1, 1 << 20)
     }
 }

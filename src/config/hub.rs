@@ -38,8 +38,12 @@ pub struct HubConfig {
     pub quarantine: Quarantine,
     /// How long payloads are kept.
     pub retention: Retention,
+    /// What is forgotten when a person is erased.
+    pub erasure: Erasure,
     /// The store.
     pub store: StoreSettings,
+    /// The journal, as it is published.
+    pub journal: Journal,
     /// The queues of the bus.
     pub queue: Queue,
     /// The operator's endpoints.
@@ -100,14 +104,33 @@ impl Limits {
 pub struct Quarantine {
     /// How long a refused message is kept, in days.
     pub days: u32,
+    /// The most refused messages that are kept of one member.
+    pub max_items: u64,
+    /// The most that is kept of one member's refused messages, in MiB.
+    pub max_mib: u64,
+}
+
+impl Quarantine {
+    /// The most that is kept of one member's refused messages, in bytes.
+    pub fn max_bytes(&self) -> u64 {
+        self.max_mib << 20
+    }
 }
 
 /// `[retention]`: how long payloads are kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(expecting = "a table")]
 pub struct Retention {
-    /// How long a recipient can ask for a payload again, in days.
+    /// How long a payload is kept once it is delivered to all, in days.
     pub replay_days: u32,
+}
+
+/// `[erasure]`: people who are erased.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(expecting = "a table")]
+pub struct Erasure {
+    /// The log of erasures, which backups of the data folder don't take back.
+    pub log: PathBuf,
 }
 
 /// `[store]`: the store.
@@ -116,6 +139,8 @@ pub struct Retention {
 pub struct StoreSettings {
     /// The free disk space, in MiB, below which the hub takes nothing in.
     pub low_water_mib: u64,
+    /// The size, in MiB, at which a segment, a file of payloads, is closed.
+    pub segment_mib: u64,
 }
 
 impl StoreSettings {
@@ -123,6 +148,48 @@ impl StoreSettings {
     pub fn low_water_bytes(&self) -> u64 {
         self.low_water_mib << 20
     }
+
+    /// The size, in bytes, at which a segment is closed.
+    pub fn segment_bytes(&self) -> u64 {
+        self.segment_mib << 20
+    }
+}
+
+/// `[journal]`: the journal, as it is published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(expecting = "a table")]
+pub struct Journal {
+    /// How often a checkpoint is signed while entries arrive, in milliseconds.
+    pub checkpoint_ms: u32,
+    /// The file of those who may read entries over HTTP.
+    pub readers: Option<PathBuf>,
+    /// How often witnesses are asked at most, in seconds.
+    pub witness_seconds: u32,
+    /// Who is asked to cosign checkpoints.
+    #[serde(default)]
+    pub witness: Vec<Witness>,
+}
+
+impl Journal {
+    /// How often a checkpoint is signed while entries arrive.
+    pub fn checkpoint_every(&self) -> Duration {
+        Duration::from_millis(self.checkpoint_ms.into())
+    }
+
+    /// How often witnesses are asked at most.
+    pub fn witness_every(&self) -> Duration {
+        Duration::from_secs(self.witness_seconds.into())
+    }
+}
+
+/// `[[journal.witness]]`: one who cosigns checkpoints (C2SP tlog-witness).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(expecting = "a table")]
+pub struct Witness {
+    /// The address below which it answers `add-checkpoint`.
+    pub url: String,
+    /// Its verifier key, of the signature type 0x04.
+    pub vkey: String,
 }
 
 /// `[queue]`: the queues of the bus.
@@ -165,9 +232,11 @@ impl Settings for HubConfig {
         resolve(folder, &mut self.members);
         resolve(folder, &mut self.agreements);
         self.schemas.iter_mut().chain(&mut self.connect).for_each(|path| resolve(folder, path));
+        resolve(folder, &mut self.erasure.log);
         resolve(folder, &mut self.keys.delivery);
         resolve(folder, &mut self.keys.checkpoint);
         resolve(folder, &mut self.keys.master);
+        self.journal.readers.iter_mut().for_each(|path| resolve(folder, path));
         let passphrases =
             self.keys.delivery_passphrase.iter_mut().chain(&mut self.keys.checkpoint_passphrase);
         passphrases.for_each(|secret| secret.resolve(folder));
@@ -193,8 +262,14 @@ impl Settings for HubConfig {
         check_range("limits.batch_bytes", limits.batch_bytes as u64, largest, 256 << 20)?;
         check_range("limits.linger_ms", limits.linger_ms.into(), 0, 10_000)?;
         check_range("quarantine.days", self.quarantine.days.into(), 1, 3650)?;
-        check_range("retention.replay_days", self.retention.replay_days.into(), 1, 3650)?;
+        check_range("quarantine.max_items", self.quarantine.max_items, 1, 10_000_000)?;
+        // So that the largest message has room.
+        check_range("quarantine.max_mib", self.quarantine.max_mib, 4, MOST_MIB)?;
+        check_range("retention.replay_days", self.retention.replay_days.into(), 0, 3650)?;
         check_range("store.low_water_mib", self.store.low_water_mib, 1, MOST_MIB)?;
+        check_range("store.segment_mib", self.store.segment_mib, 1, MOST_MIB)?;
+        check_range("journal.checkpoint_ms", self.journal.checkpoint_ms.into(), 50, 3_600_000)?;
+        check_range("journal.witness_seconds", self.journal.witness_seconds.into(), 1, 86_400)?;
         check_range("queue.max_mib", self.queue.max_mib, 1, MOST_MIB)
     }
 }

@@ -94,6 +94,11 @@ impl HubConfig {
     pub fn load(path: &Path) -> Result<HubConfig, ConfigFault> {
         load(path, Variables::OfProcess)
     }
+
+    /// As [`HubConfig::load`], with who set each key.
+    pub fn load_known(path: &Path) -> Result<(HubConfig, Origins), ConfigFault> {
+        load_known(path, Variables::OfProcess)
+    }
 }
 
 impl ConnectConfig {
@@ -106,6 +111,11 @@ impl ConnectConfig {
     /// the environment.
     pub fn load(path: &Path) -> Result<ConnectConfig, ConfigFault> {
         load(path, Variables::OfProcess)
+    }
+
+    /// As [`ConnectConfig::load`], with who set each key.
+    pub fn load_known(path: &Path) -> Result<(ConnectConfig, Origins), ConfigFault> {
+        load_known(path, Variables::OfProcess)
     }
 
     /// Loads the settings of a member that runs in the hub's process. The
@@ -125,20 +135,28 @@ pub(super) enum Variables {
 
 /// Loads settings of one kind.
 pub(super) fn load<T: Settings>(path: &Path, variables: Variables) -> Result<T, ConfigFault> {
+    load_known(path, variables).map(|(settings, _)| settings)
+}
+
+/// Loads settings of one kind, with who set each.
+pub(super) fn load_known<T: Settings>(
+    path: &Path,
+    variables: Variables,
+) -> Result<(T, Origins), ConfigFault> {
     let unreadable = |source| ConfigFault::Unreadable { file: path.to_owned(), source };
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
     let folder = std::path::absolute(path).map_err(unreadable)?;
     let folder = folder.parent().unwrap_or(Path::new("/"));
 
     // Parsed once more below: here for the line, which the layers don't keep.
-    if let Err(fault) = text.parse::<toml::Table>() {
+    let written = text.parse::<toml::Table>().map_err(|fault| {
         let at = fault.span().map_or(0, |span| span.start.min(text.len()));
-        return Err(ConfigFault::NotToml {
+        ConfigFault::NotToml {
             file: path.to_owned(),
             line: 1 + text.as_bytes()[..at].iter().filter(|b| **b == b'\n').count(),
             detail: fault.message().to_owned(),
-        });
-    }
+        }
+    })?;
     let environment = Environment::with_prefix(PREFIX).separator(SEPARATOR).source(match variables {
         Variables::OfProcess => None,
         Variables::Given(variables) => Some(variables),
@@ -190,7 +208,31 @@ pub(super) fn load<T: Settings>(path: &Path, variables: Variables) -> Result<T, 
         ConfigFault::BadValue { place, key: key.to_owned(), detail }
     })?;
     settings.resolve(folder);
-    Ok(settings)
+    Ok((settings, Origins { written, layers: layers.cache }))
+}
+
+/// Who set each key of a configuration.
+#[derive(Clone, Debug)]
+pub struct Origins {
+    written: toml::Table,
+    layers: Value,
+}
+
+impl Origins {
+    /// Who set `key`, in a word or two: `default`, `file`, or the name of the
+    /// environment variable.
+    pub(super) fn of(&self, key: &str) -> String {
+        let place = Place { file: Path::new(""), root: &self.layers };
+        if let Some(variable) = place.variable(key) {
+            return variable;
+        }
+        let mut steps = key.split('.');
+        let first = steps.next().and_then(|step| self.written.get(step));
+        match steps.try_fold(first, |at, step| at.map(|value| value.get(step))).flatten() {
+            Some(_) => "file".to_owned(),
+            None => "default".to_owned(),
+        }
+    }
 }
 
 fn missing<T: Settings>(file: &Path, key: String) -> ConfigFault {
@@ -275,6 +317,14 @@ struct Place<'a> {
 impl Place<'_> {
     /// The environment variable or the file that set `key`.
     fn of(&self, key: &str) -> String {
+        match self.variable(key) {
+            Some(variable) => format!("the environment variable {variable}"),
+            None => self.file.display().to_string(),
+        }
+    }
+
+    /// The environment variable that set `key`, if one did.
+    fn variable(&self, key: &str) -> Option<String> {
         let mut path: Vec<&str> = key.split(['.', '[']).map(|step| step.trim_end_matches(']')).collect();
         let mut value = self.root;
         for step in &path {
@@ -283,10 +333,7 @@ impl Place<'_> {
                 ValueKind::Array(values) => step.parse().ok().and_then(|at: usize| values.get(at)),
                 _ => None,
             };
-            match next {
-                Some(next) => value = next,
-                None => return self.file.display().to_string(),
-            }
+            value = next?;
         }
         // A table has no origin of its own where a variable made it.
         while let ValueKind::Table(table) = &value.kind {
@@ -294,12 +341,8 @@ impl Place<'_> {
             path.push(step);
             value = next;
         }
-        match value.origin() {
-            Some(_) => {
-                format!("the environment variable {PREFIX}{SEPARATOR}{}", path.join(SEPARATOR).to_uppercase())
-            }
-            None => self.file.display().to_string(),
-        }
+        value.origin()?;
+        Some(format!("{PREFIX}{SEPARATOR}{}", path.join(SEPARATOR).to_uppercase()))
     }
 }
 
@@ -356,7 +399,7 @@ fn unknown_key(key: String, place: &Place<'_>, known: &[String]) -> UnknownKey {
             let likeness = strsim::jaro_winkler(name, other);
             // In another section, only the same name is near: it was put in the
             // wrong place.
-            let least = if section == other_section { 0.8 } else { 0.97 };
+            let least = if section == other_section { 0.8 } else { 1.0 };
             (likeness >= least).then_some((likeness, candidate))
         })
         .collect();

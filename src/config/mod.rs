@@ -13,15 +13,18 @@
 
 mod broker;
 mod connect;
+mod explain;
 mod hub;
 mod load;
 mod secret;
 mod show;
 
 pub use broker::{Broker, BrokerLogin, Management};
-pub use connect::{ConnectConfig, ConnectKeys, ConnectorSettings, FilesSink, Inbox, SinkDriver};
-pub use hub::{Http, HubConfig, HubKeys, Limits, Quarantine, Queue, Retention, StoreSettings};
-pub use load::ConfigFault;
+pub use connect::{Aside, ConnectConfig, ConnectKeys, ConnectorSettings, Door, FilesSink, Inbox, SinkDriver};
+pub use hub::{
+    Erasure, Http, HubConfig, HubKeys, Journal, Limits, Quarantine, Queue, Retention, StoreSettings, Witness,
+};
+pub use load::{ConfigFault, Origins};
 pub use secret::{SecretFault, SecretSource};
 
 use serde::{Deserialize, Serialize};

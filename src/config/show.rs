@@ -29,12 +29,17 @@ impl ConnectConfig {
 }
 
 fn render(settings: &impl Serialize) -> Result<String, toml::ser::Error> {
+    toml::to_string_pretty(&shown(settings)?)
+}
+
+/// The settings as a value, without what should be hidden.
+pub(super) fn shown(settings: &impl Serialize) -> Result<Value, toml::ser::Error> {
     let mut value = Value::try_from(settings)?;
     // The only free texts are the connectors' settings: a secret may stray there.
     if let Some(connectors) = value.get_mut("connector").and_then(Value::as_array_mut) {
         connectors.iter_mut().filter_map(|connector| connector.get_mut("settings")).for_each(hide);
     }
-    toml::to_string_pretty(&value)
+    Ok(value)
 }
 
 fn hide(value: &mut Value) {

@@ -7,7 +7,7 @@
 //! is handled exactly once.
 
 use crate::bus::{BatchLimits, Bus, Consumer, Delivery, queue_of};
-use crate::connect::aside;
+use crate::connect::aside::{self, Aside};
 use crate::connect::drivers::{Checkpoint, DriverFault, Record, Sink};
 use crate::connect::mapping::Mapping;
 use crate::connect::recipient::{Accepted, Doubt, Recipient, Trust, Unverified};
@@ -37,6 +37,16 @@ struct State {
     mark: serde_json::Value,
 }
 
+/// The epoch and the sequence of the last message that was handled.
+pub(super) fn last_handled(store: &Store) -> Result<Option<(u32, u64)>, ConnectFault> {
+    Ok(saved(store)?.map(|state| (state.epoch, state.sequence)))
+}
+
+fn saved(store: &Store) -> Result<Option<State>, ConnectFault> {
+    let unreadable = |_| ConnectFault::Unreadable("the inbox's state");
+    store.get(STATE_ROW)?.map(|row| serde_json::from_slice(&row).map_err(unreadable)).transpose()
+}
+
 /// A member's inbox.
 pub(super) struct Inbox {
     pub(super) member: MemberName,
@@ -50,6 +60,7 @@ pub(super) struct Inbox {
     pub(super) keep_raw: bool,
     pub(super) limits: BatchLimits,
     pub(super) counts: Arc<Counts>,
+    pub(super) aside: Aside,
 }
 
 /// What the sequence rule says of a message.
@@ -110,12 +121,7 @@ impl Inbox {
 
     /// Takes up where the last run was saved; the sink takes back the rest.
     async fn resume(&mut self) -> Result<State, ConnectFault> {
-        let saved: Option<State> = match self.store.get(STATE_ROW)? {
-            Some(row) => Some(
-                serde_json::from_slice(&row).map_err(|_| ConnectFault::Unreadable("the inbox's state"))?,
-            ),
-            None => None,
-        };
+        let saved = saved(&self.store)?;
         let mark = saved.as_ref().map(|state| Checkpoint(state.mark.clone()));
         let mark = self.sink.resume(mark.as_ref()).await?;
         let (epoch, sequence) = saved.map_or((1, 0), |state| (state.epoch, state.sequence));
@@ -225,7 +231,7 @@ impl Inbox {
             return Ok(false);
         }
         *state = draft.state.clone();
-        save(&self.store, draft).await?;
+        save(&self.store, &self.aside, draft).await?;
         self.counts.handled.add(handled);
         let done = tags.into_iter().filter(|tag| early.is_none_or(|early| *tag < early)).max();
         if let Some(done) = done {
@@ -350,15 +356,16 @@ async fn check_all(recipient: &Arc<Recipient>, messages: Vec<(u64, Message)>) ->
 }
 
 /// Saves numbers, mark, schemas and what was set aside, in one commit.
-async fn save(store: &Store, draft: Draft) -> Result<(), ConnectFault> {
+async fn save(store: &Store, aside: &Aside, draft: Draft) -> Result<(), ConnectFault> {
     let row = serde_json::to_vec(&draft.state).unwrap_or_default();
+    let aside = aside.clone();
     store
         .commit(move |tx| {
             tx.put(STATE_ROW, &row);
             for (reference, json) in &draft.schemas {
                 tx.put(&[SCHEMAS, reference.as_bytes()].concat(), json.as_bytes());
             }
-            aside::write(tx, &draft.aside)
+            aside.write(tx, &draft.aside)
         })
         .await?;
     Ok(())

@@ -3,9 +3,11 @@
 //! A member runs [`Connect`] beside its own software. Each stream of its
 //! connectors is pulled, mapped, signed and published (`outbound`); what the hub
 //! delivers is checked as WIRE.md section 3 says, and handed to a sink exactly
-//! once (`inbound`). The host owns every loop; drivers are asked.
+//! once (`inbound`). The host owns every loop; drivers are asked. A back-office
+//! that only knows HTTP posts and fetches at the `door`.
 
 pub mod aside;
+mod door;
 pub mod drivers;
 pub mod helpers;
 mod host;
@@ -17,7 +19,8 @@ mod outbound;
 pub mod recipient;
 pub mod testing;
 
-pub use host::{Connect, signer};
+pub use door::DoorFault;
+pub use host::{Connect, driver_settings, signer};
 pub use outbound::Signer;
 
 use crate::metrics::Counter;
@@ -46,6 +49,8 @@ pub struct Counts {
     pub unverified: Counter,
     /// Records and messages that were set aside.
     pub set_aside: Counter,
+    /// Of these, those that went since there were more than are kept.
+    pub dropped: Counter,
     first_pull: Mutex<Option<Instant>>,
 }
 
@@ -94,6 +99,9 @@ pub enum ConnectFault {
     /// A mapping can't be used.
     #[error(transparent)]
     Mapping(#[from] mapping::MappingFault),
+    /// The door can't be opened.
+    #[error(transparent)]
+    Door(#[from] DoorFault),
     /// A driver can't go on.
     #[error(transparent)]
     Driver(#[from] drivers::DriverFault),

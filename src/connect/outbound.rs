@@ -6,7 +6,7 @@
 //! the same ids, and the hub drops the repeats.
 
 use crate::bus::{Bus, Confirm, EVENTS};
-use crate::connect::aside;
+use crate::connect::aside::{self, Aside};
 use crate::connect::drivers::{Batch, Checkpoint, DriverFault, Record, Settings, Source};
 use crate::connect::identity::Identity;
 use crate::connect::manifest::{Connector, SourceStream};
@@ -54,6 +54,7 @@ pub(super) struct Outbox {
     pub(super) schema: Arc<EventSchema>,
     pub(super) generation: u32,
     pub(super) counts: Arc<Counts>,
+    pub(super) aside: Aside,
 }
 
 /// What became of a pulled batch.
@@ -197,9 +198,9 @@ impl Outbox {
         &self,
         next: Option<Checkpoint>,
         published: u64,
-        aside: Vec<aside::Item>,
+        items: Vec<aside::Item>,
     ) -> Result<(), ConnectFault> {
-        let key = self.checkpoint_row();
+        let (key, aside) = (self.checkpoint_row(), self.aside.clone());
         let row = next.map(|checkpoint| serde_json::to_vec(&checkpoint).unwrap_or_default());
         self.store
             .commit(move |tx| {
@@ -209,7 +210,7 @@ impl Outbox {
                 let before =
                     tx.get(PUBLISHED_ROW).and_then(|row| row.try_into().ok()).map_or(0, u64::from_be_bytes);
                 tx.put(PUBLISHED_ROW, &(before + published).to_be_bytes());
-                aside::write(tx, &aside)
+                aside.write(tx, &items)
             })
             .await?;
         Ok(())

@@ -10,7 +10,6 @@
 //! expected. A case for a source may also hold `identity`, the `subject` and
 //! `time` that are expected.
 
-use super::drivers::Record;
 use super::manifest::{Connector, ConnectorFault, SourceStream};
 use super::mapping::Mapping;
 use serde::Deserialize;
@@ -159,13 +158,7 @@ fn mapped(
 }
 
 fn identity(source: &SourceStream, input: &Value) -> Result<(String, String), String> {
-    let rules = &source.identity;
-    let key = match input.pointer(&rules.key) {
-        Some(Value::String(key)) => key.clone(),
-        Some(Value::Number(key)) => key.to_string(),
-        _ => return Err(format!("the record has no text or number at {}, which is its key", rules.key)),
-    };
-    let record = Record { key, version: None, kind: String::new(), value: input.clone(), raw: None };
+    let record = source.record(input.clone())?;
     let identity = source.identify(&record, 0, b"case", 1)?;
     Ok((identity.subject, identity.time))
 }
@@ -276,7 +269,13 @@ read = { path = "x", items = "/data" }
 
     /// The first block of `language` in connectors/README.md.
     fn block(language: &str) -> &'static str {
+        block_after("# Connectors", language)
+    }
+
+    /// The first block of `language` after `heading` in connectors/README.md.
+    fn block_after(heading: &str, language: &str) -> &'static str {
         let readme = include_str!("../../connectors/README.md");
+        let readme = &readme[readme.find(heading).unwrap()..];
         let begin = readme.find(&format!("```{language}\n")).unwrap() + language.len() + 4;
         let length = readme[begin..].find("```").unwrap();
         &readme[begin..begin + length]
@@ -290,6 +289,21 @@ read = { path = "x", items = "/data" }
         std::fs::create_dir(folder.path().join("tests")).unwrap();
         std::fs::write(folder.path().join("tests/one.json"), block("json")).unwrap();
         let connector = Connector::load(folder.path()).unwrap();
+        assert_eq!(run(&connector, &|_, _, _| Vec::new()).unwrap()[0].failure, None);
+    }
+
+    #[test]
+    fn what_the_page_shows_of_the_door_is_tested_as_any_connector() {
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = block_after("## Take what is posted", "toml");
+        std::fs::write(folder.path().join("connector.toml"), manifest).unwrap();
+        std::fs::write(folder.path().join("forms.jq"), "{status: .state}").unwrap();
+        std::fs::create_dir(folder.path().join("tests")).unwrap();
+        let case = r#"{"stream": "forms", "about": "a", "input": {"id": 1, "state": "active", "changed_at": "2026-01-01"},
+                       "output": {"status": "active"}, "identity": {"subject": "person/1", "time": "2025-12-31T13:00:00Z"}}"#;
+        std::fs::write(folder.path().join("tests/one.json"), case).unwrap();
+        let connector = Connector::load(folder.path()).unwrap();
+        assert!(connector.source("forms").unwrap().is_door());
         assert_eq!(run(&connector, &|_, _, _| Vec::new()).unwrap()[0].failure, None);
     }
 

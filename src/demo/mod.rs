@@ -1,6 +1,7 @@
 //! The Boost-like server and the demo.
 
 pub mod boost;
+mod broker;
 mod faults;
 pub mod options;
 mod reconcile;

@@ -17,4 +17,25 @@ pub struct DemoOptions {
     pub seed: u64,
     /// The port of the Boost-like server; 0 is any free one.
     pub boost_port: u16,
+    /// The RabbitMQ to use; none is the embedded bus.
+    pub broker: Option<BrokerOptions>,
+}
+
+/// The RabbitMQ that a demonstration uses.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BrokerOptions {
+    /// Its address, `amqp://[USER:PASSWORD@]HOST[:PORT][/VHOST]`. The user is an
+    /// administrator, `guest` where none is named. Without a virtual host the
+    /// demonstration makes one of its own.
+    pub url: String,
+    /// Its management API, `http[s]://[USER:PASSWORD@]HOST[:PORT]`; without it,
+    /// port 15672 of the broker's host, as the same user.
+    pub management: Option<String>,
+}
+
+/// A URL can hold a password.
+impl std::fmt::Debug for BrokerOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BrokerOptions").finish_non_exhaustive()
+    }
 }

@@ -2,12 +2,13 @@
 //! of what happened.
 
 use super::boost::{BoostConfig, BoostFault, BoostServer, Table};
+use super::broker::{DemoBroker, DemoBrokerFault};
 use super::faults::{self, Forge, ForgeFault};
 use super::options::DemoOptions;
 use super::reconcile::{self, ReconcileFault, Streams};
 use super::report::{self, Outcome};
 use super::setup::{self, API_KEY, JOBSEEKER, OFFER, PROVIDER, RECIPIENT, Setup, SetupFault};
-use crate::bus::BusFault;
+use crate::bus::{self, BusFault};
 use crate::connect::manifest::{Connector, ConnectorFault, SourceStream};
 use crate::connect::{Connect, ConnectFault, Signer};
 use crate::event::{MemberName, Message};
@@ -15,6 +16,7 @@ use crate::fault::Reason;
 use crate::hub::HubFault;
 use crate::hub::operator::{Answer, Handler, RecipientStatus, Request};
 use crate::metrics::Stage;
+use crate::ops::broker;
 use crate::ops::node::{Node, NodeFault};
 use crate::schema::{EventSchema, Registry};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -49,6 +51,12 @@ pub enum DemoFault {
     /// The connector can't be read.
     #[error(transparent)]
     Connector(#[from] ConnectorFault),
+    /// The RabbitMQ can't be reached.
+    #[error(transparent)]
+    Broker(#[from] broker::BrokerFault),
+    /// The RabbitMQ that was named can't be used.
+    #[error("{0}")]
+    Unusable(String),
     /// The folder can't be prepared, a message can't be made, or what was
     /// received can't be read.
     #[error("{0}")]
@@ -74,6 +82,18 @@ macro_rules! own {
 }
 own!(SetupFault, ReconcileFault, std::io::Error, crate::schema::SchemaFault);
 
+impl From<DemoBrokerFault> for DemoFault {
+    fn from(fault: DemoBrokerFault) -> DemoFault {
+        match fault {
+            DemoBrokerFault::Manage(fault) => DemoFault::Broker(fault.into()),
+            DemoBrokerFault::Address { .. } | DemoBrokerFault::Taken(_) => {
+                DemoFault::Unusable(fault.to_string())
+            }
+            fault => DemoFault::Own(fault.to_string()),
+        }
+    }
+}
+
 impl From<ForgeFault> for DemoFault {
     fn from(fault: ForgeFault) -> DemoFault {
         match fault {
@@ -87,6 +107,9 @@ impl From<ForgeFault> for DemoFault {
 struct Running {
     setup: Setup,
     server: BoostServer,
+    /// How many messages an earlier run left in the hub's inbox on RabbitMQ,
+    /// whose own count is seconds old while it runs.
+    left: Option<u64>,
     node: Node,
     connector: Connector,
     registry: Registry,
@@ -107,9 +130,27 @@ pub async fn run(options: &DemoOptions, interrupted: impl Future<Output = ()>) -
     };
     std::fs::create_dir_all(&folder)?;
     let folder = folder.canonicalize()?;
+    let broker = match &options.broker {
+        None => None,
+        Some(broker) => Some(DemoBroker::prepare(&folder, broker).await?),
+    };
+    let ran = run_in(options, &folder, broker.as_ref(), interrupted).await;
+    // What is kept is for another run, or for the hub as a process.
+    if let (Some(broker), Some(_)) = (broker, temporary) {
+        broker.remove().await?;
+    }
+    ran
+}
+
+async fn run_in(
+    options: &DemoOptions,
+    folder: &Path,
+    broker: Option<&DemoBroker>,
+    interrupted: impl Future<Output = ()>,
+) -> Result<bool, DemoFault> {
     tokio::pin!(interrupted);
     let mut told = false;
-    let starting = start(options, &folder);
+    let starting = start(options, folder, broker);
     tokio::pin!(starting);
     // What has begun to start is started before it is stopped: half of it would
     // still write into a folder that is being removed.
@@ -134,7 +175,7 @@ pub async fn run(options: &DemoOptions, interrupted: impl Future<Output = ()>) -
         report::line(&report::table(&outcome));
         report::line(&running.side_by_side()?);
         if options.data.is_some() {
-            report::line(&report::kept(&folder, &running.setup.received));
+            report::line(&report::kept(folder, &running.setup.received));
         }
     }
     if !options.once {
@@ -150,7 +191,11 @@ pub async fn run(options: &DemoOptions, interrupted: impl Future<Output = ()>) -
     Ok(outcome.is_good())
 }
 
-async fn start(options: &DemoOptions, folder: &Path) -> Result<Running, DemoFault> {
+async fn start(
+    options: &DemoOptions,
+    folder: &Path,
+    broker: Option<&DemoBroker>,
+) -> Result<Running, DemoFault> {
     let half = usize::try_from(options.events / 2).unwrap_or(usize::MAX);
     let jobseekers = half.saturating_add(usize::from(options.events % 2 == 1));
     // What an earlier demo on this folder served is served again.
@@ -164,13 +209,21 @@ async fn start(options: &DemoOptions, folder: &Path) -> Result<Running, DemoFaul
     };
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.boost_port));
     let server = BoostServer::start(address, config).await?;
-    let setup = setup::prepare(folder, server.url(), !options.once)?;
+    let url = broker.map(DemoBroker::url);
+    let setup = setup::prepare(folder, server.url(), !options.once, url)?;
     let name = MemberName::parse(PROVIDER).map_err(|_| SetupFault::Name)?;
     let signer = crate::connect::signer(&setup.provider, name)?;
     let members = [setup.provider.clone(), setup.recipient.clone()];
+    let left = match url {
+        None => None,
+        Some(url) => {
+            let connection = broker::connection(url, bus::HUB, &setup.hub.broker)?;
+            Some(connection.ready(bus::INBOX).await?)
+        }
+    };
     let node = Node::start(&setup.hub, &members).await?;
     let connector = Connector::embedded("boost")?;
-    Ok(Running { setup, server, node, connector, registry: Registry::embedded()?, signer })
+    Ok(Running { setup, server, left, node, connector, registry: Registry::embedded()?, signer })
 }
 
 /// How many jobseekers an earlier demo on this folder served.
@@ -286,8 +339,11 @@ impl Running {
             metrics.accepted.get() + metrics.duplicates.get() + refused
         };
         let waiting = || Ok::<u64, DemoFault>(self.node.hub().status()?.inbox_waiting);
-        let last = taken() + waiting()?;
-        while waiting()? > 0 && taken() < last {
+        let last = match self.left {
+            Some(left) => left,
+            None => taken() + waiting()?,
+        };
+        while taken() < last && (self.left.is_some() || waiting()? > 0) {
             self.check().await?;
             watch.look(taken(), last, taken())?;
             tokio::time::sleep(GLANCE).await;
@@ -299,7 +355,7 @@ impl Running {
     /// unless an earlier run on this folder did.
     async fn slip_in_the_bad_ones(&self) -> Result<(), DemoFault> {
         let before = self.node.hub().quarantine()?;
-        let bus = self.node.broker().connect(PROVIDER);
+        let bus = self.node.bus(PROVIDER).ok_or_else(|| DemoFault::Own(format!("{PROVIDER} doesn't run")))?;
         let forge = self.forge()?;
         let mut messages = Vec::new();
         for reason in Reason::ALL {
@@ -344,12 +400,21 @@ impl Running {
     fn nothing_waits(&self) -> Result<bool, DemoFault> {
         let status = self.node.hub().status()?;
         let refused: u64 = status.quarantined.iter().map(|(_, count)| count).sum();
-        let idle =
-            |r: &RecipientStatus| r.undecided == 0 && r.queue_messages == 0 && r.sequence == r.confirmed;
+        let mut all_idle = true;
+        for RecipientStatus { recipient, undecided, sequence, confirmed, .. } in &status.recipients {
+            // The member's own account: a broker's count of what is in a queue is
+            // seconds old.
+            let handled = match self.node.member(recipient) {
+                Some(member) => member.last_handled()?,
+                None => None,
+            };
+            let handled = handled.map_or(0, |(_, last)| last);
+            all_idle &= *undecided == 0 && sequence == confirmed && handled == *sequence;
+        }
         Ok(refused >= Reason::ALL.len() as u64
             && self.node.hub().duplicates()? > 0
             && status.inbox_waiting == 0
-            && status.recipients.iter().all(idle))
+            && all_idle)
     }
 
     fn take_stock(&self, ended: Instant) -> Result<Outcome, DemoFault> {

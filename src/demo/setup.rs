@@ -47,7 +47,10 @@ pub(super) enum SetupFault {
 /// Prepares `at` for the Boost-like server at `boost`. Where it is `live`, the
 /// connector looks more often than the repository's. A folder that was prepared
 /// before keeps its keys and its data.
-pub(super) fn prepare(at: &Path, boost: &str, live: bool) -> Result<Setup, SetupFault> {
+///
+/// `bus` is a URL of RabbitMQ without a password, which stands in
+/// `broker/password` of the folder; without it the bus is embedded.
+pub(super) fn prepare(at: &Path, boost: &str, live: bool, bus: Option<&str>) -> Result<Setup, SetupFault> {
     let name = |text| MemberName::parse(text).map_err(|_| SetupFault::Name);
     let (provider, recipient) = (name(PROVIDER)?, name(RECIPIENT)?);
     let folder = |name: &str| at.join(name);
@@ -82,11 +85,12 @@ pub(super) fn prepare(at: &Path, boost: &str, live: bool) -> Result<Setup, Setup
     }
     let key_file = folder(PROVIDER).join("keys/boost-api-key");
     prepare::secret(&key_file, API_KEY)?;
-    prepare::write(&folder("hub").join("hub.toml"), HUB_TOML)?;
+    let carried = |text: &str| carried_by(bus, text);
+    prepare::write(&folder("hub").join("hub.toml"), &carried(HUB_TOML))?;
     let provider_toml = folder(PROVIDER).join("connect.toml");
-    prepare::write(&provider_toml, &PROVIDER_TOML.replace("{boost}", boost))?;
+    prepare::write(&provider_toml, &carried(PROVIDER_TOML).replace("{boost}", boost))?;
     let recipient_toml = folder(RECIPIENT).join("connect.toml");
-    prepare::write(&recipient_toml, RECIPIENT_TOML)?;
+    prepare::write(&recipient_toml, &carried(RECIPIENT_TOML))?;
     Ok(Setup {
         hub: HubConfig::load(&folder("hub").join("hub.toml"))?,
         provider: ConnectConfig::load_beside_hub(&provider_toml)?,
@@ -113,11 +117,28 @@ fn often(text: &str) -> String {
     text.split_inclusive('\n').map(line).collect()
 }
 
-const HUB_TOML: &str = r#"# The demo's hub. `pirogue hub --config hub.toml` runs it again, with its members
-# (start examples/boost_server.rs on the port of province-sud/connect.toml first).
+/// A configuration for the bus of the demo: what stands between the marks
+/// `{embedded}` and `{/embedded}` is for the embedded one.
+fn carried_by(bus: Option<&str>, text: &str) -> String {
+    let Some((before, rest)) = text.split_once("{embedded}\n") else { return text.to_owned() };
+    let (embedded, after) = rest.split_once("{/embedded}\n").unwrap_or((rest, ""));
+    match bus {
+        None => format!("{before}{embedded}{after}"),
+        Some(url) => {
+            let tables = "\n[broker]\npassword = { file = \"../broker/password\" }\n";
+            format!("{before}bus = \"{url}\"\n{after}{tables}")
+        }
+    }
+}
+
+const HUB_TOML: &str = r#"# The demo's hub. `pirogue hub --config hub.toml` runs it again (start
+# examples/boost_server.rs on the port of province-sud/connect.toml first).
 name = "nouvelle-caledonie"
 data = "."
+{embedded}
+# Its members run in the same process.
 connect = ["../province-sud/connect.toml", "../gouvernement/connect.toml"]
+{/embedded}
 
 [http]
 enabled = false
@@ -131,6 +152,8 @@ member = "province-sud"
 hub = "nouvelle-caledonie"
 hub_keys = "../hub/hub.jwks.json"
 members = "../hub/members"
+{embedded}
+{/embedded}
 
 [inbox]
 # What the hub refuses comes back as a notice.
@@ -151,6 +174,8 @@ member = "gouvernement"
 hub = "nouvelle-caledonie"
 hub_keys = "../hub/hub.jwks.json"
 members = "../hub/members"
+{embedded}
+{/embedded}
 
 [inbox]
 enabled = true

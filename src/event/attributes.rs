@@ -4,6 +4,7 @@
 
 use super::grammar::{EventType, GrammarFault, MemberName, is_event_id, is_subject, parse_time};
 use super::message::{HeaderValue, Message};
+use super::names::{self, Name};
 use sha2::{Digest, Sha256};
 
 /// What every attribute's header begins with (CloudEvents AMQP binding).
@@ -21,7 +22,7 @@ const CONTENT_TYPE: &str = "application/avro";
 /// `datacontenttype` is.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Attributes {
-    pairs: Vec<(String, String)>,
+    pairs: Vec<(Name, String)>,
 }
 
 /// A message's attributes beside the signatures that came with them.
@@ -60,7 +61,7 @@ impl Attributes {
         match self.position(name) {
             Ok(at) => Some(std::mem::replace(&mut self.pairs[at].1, value.into())),
             Err(at) => {
-                self.pairs.insert(at, (name.to_owned(), value.into()));
+                self.pairs.insert(at, (names::attribute(name), value.into()));
                 None
             }
         }
@@ -73,7 +74,7 @@ impl Attributes {
 
     /// The attributes, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.pairs.iter().map(|(name, value)| (name.as_ref(), value.as_str()))
     }
 
     /// How many attributes there are.
@@ -94,7 +95,7 @@ impl Attributes {
         hash.update((self.pairs.len() as u64).to_le_bytes());
         for (name, value) in &self.pairs {
             hash.update((name.len() as u64).to_le_bytes());
-            hash.update(name);
+            hash.update(name.as_bytes());
             hash.update((value.len() as u64).to_le_bytes());
             hash.update(value);
         }
@@ -109,9 +110,9 @@ impl Attributes {
     /// stands once, and isn't `datacontenttype` (that is the property
     /// `content_type`); `content_type` is there.
     pub fn read(message: &Message) -> Result<Attributes, String> {
-        let mut pairs: Vec<(String, String)> = Vec::with_capacity(message.headers.len() + 1);
+        let mut pairs: Vec<(Name, String)> = Vec::with_capacity(message.headers.len() + 1);
         let content_type = message.content_type.as_deref().ok_or("the property content_type is missing")?;
-        pairs.push(("datacontenttype".to_owned(), content_type.to_owned()));
+        pairs.push((names::attribute("datacontenttype"), content_type.to_owned()));
         for (header, value) in &message.headers {
             let Some(name) = header.strip_prefix(HEADER_PREFIX) else { continue };
             let fits = !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
@@ -124,13 +125,13 @@ impl Attributes {
                 HeaderValue::Text(text) if text.is_empty() => {
                     return Err(format!("the header {header} is empty; leave it out instead"));
                 }
-                HeaderValue::Text(text) => pairs.push((name.to_owned(), text.clone())),
+                HeaderValue::Text(text) => pairs.push((names::attribute(name), text.clone())),
                 _ => return Err(format!("the header {header} isn't a string in UTF-8")),
             }
         }
         pairs.sort();
         if let Some(twice) = pairs.windows(2).find(|w| w[0].0 == w[1].0) {
-            return Err(match twice[0].0.as_str() {
+            return Err(match twice[0].0.as_ref() {
                 "datacontenttype" => "the header cloudEvents_datacontenttype can't be there: the property \
                                       content_type says it"
                     .to_owned(),
@@ -141,7 +142,7 @@ impl Attributes {
     }
 
     /// The headers that carry these attributes.
-    pub fn headers(&self) -> Vec<(String, HeaderValue)> {
+    pub fn headers(&self) -> Vec<(Name, HeaderValue)> {
         self.iter()
             .filter(|(name, _)| *name != "datacontenttype")
             .map(|(name, value)| header(name, value))
@@ -149,7 +150,7 @@ impl Attributes {
     }
 
     fn position(&self, name: &str) -> Result<usize, usize> {
-        self.pairs.binary_search_by(|(n, _)| n.as_str().cmp(name))
+        self.pairs.binary_search_by(|(n, _)| n.as_ref().cmp(name))
     }
 }
 
@@ -165,7 +166,7 @@ impl Envelope {
     }
 
     /// The headers that carry these attributes and signatures.
-    pub fn headers(&self) -> Vec<(String, HeaderValue)> {
+    pub fn headers(&self) -> Vec<(Name, HeaderValue)> {
         let mut headers = self.attributes.headers();
         headers.push(header("signature", &self.signature));
         headers.extend(self.origin_signature.iter().map(|s| header("originsignature", s)));
@@ -386,8 +387,8 @@ impl Context {
     }
 }
 
-fn header(name: &str, value: &str) -> (String, HeaderValue) {
-    (format!("{HEADER_PREFIX}{name}"), HeaderValue::Text(value.to_owned()))
+fn header(name: &str, value: &str) -> (Name, HeaderValue) {
+    (names::header_of(name), HeaderValue::Text(value.to_owned()))
 }
 
 fn required<'a>(attributes: &'a Attributes, name: &str) -> Result<&'a str, String> {
@@ -479,7 +480,7 @@ mod tests {
         let good = envelope.message("province-sud", bytes::Bytes::new());
         let with = |name: &str, value: HeaderValue| {
             let mut message = good.clone();
-            message.headers.push((name.to_owned(), value));
+            message.headers.push((name.to_owned().into(), value));
             Envelope::read(&message)
         };
         assert!(with("x-death", HeaderValue::Integer(3)).is_ok());

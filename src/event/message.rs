@@ -1,5 +1,6 @@
 //! A message as a bus carries it, and its bytes at rest.
 
+use super::names::{Name, header_name};
 use bytes::Bytes;
 
 /// The value of a header. The events of WIRE.md only have texts; the other
@@ -38,7 +39,7 @@ pub struct Message {
     /// The property `user_id`: the broker checks that it is the sender's.
     pub user_id: Option<String>,
     /// The headers, in the order in which they came.
-    pub headers: Vec<(String, HeaderValue)>,
+    pub headers: Vec<(Name, HeaderValue)>,
     /// The body.
     pub body: Bytes,
 }
@@ -87,7 +88,7 @@ impl Message {
     }
 
     /// An upper bound of the encoded size in bytes.
-    fn encoded_bound(&self) -> usize {
+    pub fn encoded_bound(&self) -> usize {
         let properties = [&self.content_type, &self.message_id, &self.kind, &self.app_id, &self.user_id];
         let properties: usize = properties.iter().map(|p| 4 + p.as_ref().map_or(0, String::len)).sum();
         let headers: usize = self.headers.len() * 16 + self.headers_size();
@@ -163,7 +164,7 @@ impl Message {
         }
         let mut headers = Vec::with_capacity(count);
         for _ in 0..count {
-            let name = take_text(&mut rest)?.ok_or(CodecFault("a header without a name"))?;
+            let name = header_name(take_str(&mut rest)?.ok_or(CodecFault("a header without a name"))?);
             let value = match take(&mut rest, 1)?[0] {
                 0 => HeaderValue::Text(take_text(&mut rest)?.ok_or(CodecFault("a header without a value"))?),
                 1 => HeaderValue::Bytes(take_blob(&mut rest)?),
@@ -208,14 +209,17 @@ fn take_blob(rest: &mut &[u8]) -> Result<Vec<u8>, CodecFault> {
     Ok(take(rest, length)?.to_vec())
 }
 
-fn take_text(rest: &mut &[u8]) -> Result<Option<String>, CodecFault> {
+fn take_str<'a>(rest: &mut &'a [u8]) -> Result<Option<&'a str>, CodecFault> {
     let length = take_u32(rest)?;
     if length == ABSENT {
         return Ok(None);
     }
-    let text = std::str::from_utf8(take(rest, length as usize)?)
-        .map_err(|_| CodecFault("a text that isn't UTF-8"))?;
-    Ok(Some(text.to_owned()))
+    let text = std::str::from_utf8(take(rest, length as usize)?);
+    text.map(Some).map_err(|_| CodecFault("a text that isn't UTF-8"))
+}
+
+fn take_text(rest: &mut &[u8]) -> Result<Option<String>, CodecFault> {
+    Ok(take_str(rest)?.map(str::to_owned))
 }
 
 #[cfg(test)]
@@ -238,7 +242,7 @@ mod tests {
         fn message()(
             texts in prop::collection::vec(any::<Option<String>>(), 5),
             mode in any::<Option<u8>>(),
-            headers in prop::collection::vec((any::<String>(), value()), 0..6),
+            headers in prop::collection::vec((any::<String>().prop_map(Name::from), value()), 0..6),
             body in any::<Vec<u8>>(),
         ) -> Message {
             let mut texts = texts.into_iter();

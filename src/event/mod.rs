@@ -9,9 +9,11 @@
 mod attributes;
 mod grammar;
 mod message;
+mod names;
 
 pub use attributes::{
     Attributes, Context, DELIVERY_ATTRIBUTES, DeliveryContext, Envelope, HEADER_PREFIX, Origin, SchemaRef,
 };
 pub use grammar::{EventType, GrammarFault, MemberName, is_event_id, is_local_id, is_subject, parse_time};
 pub use message::{CodecFault, HeaderValue, Message};
+pub use names::{Name, header_name};

@@ -6,6 +6,7 @@ use crate::event::{MemberName, SchemaRef};
 use crate::hub::recorded::{Class, RecordedBatch};
 use crate::hub::world::World;
 use crate::hub::{HubFault, Shared};
+use crate::journal;
 use crate::schema::Projection;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,10 @@ pub(super) struct DecisionRow {
     /// Events that had been erased before the decision, and took no number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<u32>,
+    /// The journal's entry of the first message; the others follow. Set when it is
+    /// committed; none in rows that are older than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<u64>,
 }
 
 /// What holds for the events of one class.
@@ -119,7 +124,7 @@ impl Cut {
     pub(super) fn of(projection: Arc<Projection>) -> Cut {
         let reference = projection.reference();
         let digest = Sha256::digest(projection.json());
-        let hex32 = digest[..16].iter().map(|b| format!("{b:02x}")).collect();
+        let hex32 = journal::hex(&digest[..16]);
         let plain = SchemaRef { projection: None, ..reference.clone() }.to_string();
         let projected = SchemaRef { projection: Some(hex32), ..reference.clone() }.to_string();
         Cut { projection, plain, projected }
@@ -131,6 +136,22 @@ pub(super) struct Decided {
     pub(super) row: DecisionRow,
     pub(super) plans: Vec<Plan>,
     pub(super) batch: Arc<RecordedBatch>,
+}
+
+/// A decision whose messages are sealed: its batch isn't held any more.
+pub(super) struct Settled {
+    pub(super) row: DecisionRow,
+    pub(super) plans: Vec<Plan>,
+}
+
+impl Settled {
+    /// What remains of `decided`.
+    pub(super) fn of(decided: Arc<Decided>) -> Settled {
+        match Arc::try_unwrap(decided) {
+            Ok(Decided { row, plans, .. }) => Settled { row, plans },
+            Err(shared) => Settled { row: shared.row.clone(), plans: shared.plans.clone() },
+        }
+    }
 }
 
 /// The rule for `class` and `recipient` on the day `today`, given the agreements
@@ -240,6 +261,7 @@ pub(super) fn decide(
         schemas,
         rules,
         skipped,
+        journal: None,
     };
     Ok(Decided { row, plans, batch: Arc::clone(batch) })
 }

@@ -23,6 +23,9 @@ pub enum HubFault {
     /// A passphrase can't be had.
     #[error(transparent)]
     Secret(#[from] crate::config::SecretFault),
+    /// The log of erasures can't be used.
+    #[error(transparent)]
+    Erasure(#[from] crate::persons::ErasureFault),
     /// The members' keys can't be read.
     #[error(transparent)]
     Directory(#[from] crate::members::DirectoryFault),
@@ -35,6 +38,19 @@ pub enum HubFault {
     /// What the store holds isn't what the hub wrote.
     #[error("the store holds what this hub didn't write: {0}; restore it from a backup")]
     Damaged(&'static str),
+    /// The journal's files and the store don't agree.
+    #[error(transparent)]
+    Journal(#[from] crate::journal::WriterFault),
+    /// A witness can't be asked as it is configured.
+    #[error("journal.witness: {url:?} with the vkey {vkey:?} can't be asked: {why}")]
+    Witness {
+        /// Its address.
+        url: String,
+        /// Its key.
+        vkey: String,
+        /// Why, and what to do.
+        why: String,
+    },
     /// Decided messages wait that another key signed.
     #[error(
         "messages wait that were decided under another delivery key than keys.delivery is now; put that key \

@@ -2,7 +2,12 @@
 //!
 //! These types are the protocol of the operator's socket, as JSON. No answer
 //! holds a citizen's data: a message is named by its source, its id, its sizes
-//! and its fields' paths. Times are Unix milliseconds.
+//! and its fields' paths. The one exception is what a proof is made of, which
+//! holds a message's signature, and so its subject. Times are Unix milliseconds.
+
+mod persons;
+
+pub use persons::{AccessDelivery, AccessReport, ErasureReport, Told};
 
 use serde::{Deserialize, Serialize};
 use std::pin::Pin;
@@ -25,6 +30,53 @@ pub enum Request {
         source: String,
         /// The event's id, as its publisher gave it.
         id: String,
+    },
+    /// What a proof that an event was taken in is made of. Answered by
+    /// [`Answer::Proof`].
+    ProveEvent {
+        /// The event's source, `/MEMBER/SYSTEM`.
+        source: String,
+        /// The event's id, as its publisher gave it.
+        id: String,
+    },
+    /// What a proof of a delivery is made of. Answered by [`Answer::Proof`].
+    ProveDelivery {
+        /// The recipient.
+        recipient: String,
+        /// The message's sequence number.
+        sequence: u64,
+        /// The epoch; none is the present one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        epoch: Option<u32>,
+    },
+    /// Erases a person. Answered by [`Answer::Erased`].
+    Erase {
+        /// The member whose identifier it is.
+        member: String,
+        /// The identifier, `KIND/LOCAL-ID`, or the local id of a `person`.
+        subject: String,
+        /// Only says what there is.
+        #[serde(default)]
+        dry_run: bool,
+    },
+    /// Who got what of a person. Answered by [`Answer::Access`].
+    Access {
+        /// The member whose identifier it is.
+        member: String,
+        /// The identifier, `KIND/LOCAL-ID`, or the local id of a `person`.
+        subject: String,
+        /// The language of what the fields are called, `fr` or `en`.
+        lang: String,
+    },
+    /// Sends messages to a recipient again. Answered by [`Answer::Replayed`].
+    Replay {
+        /// The recipient.
+        to: String,
+        /// The first number.
+        from: u64,
+        /// The last number; none is the last that was sent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<u64>,
     },
     /// Reads members, agreements and schemas again. Answered by
     /// [`Answer::Reloaded`].
@@ -65,6 +117,14 @@ pub enum Answer {
     Status(StatusReport),
     /// What happened to one event.
     Trace(TraceReport),
+    /// What a proof is made of.
+    Proof(ProofParts),
+    /// What was erased of a person, or would be.
+    Erased(ErasureReport),
+    /// Who got what of a person.
+    Access(AccessReport),
+    /// What was sent again.
+    Replayed(ReplayReport),
     /// What is in force now.
     Reloaded(ReloadReport),
     /// The messages in quarantine.
@@ -114,6 +174,15 @@ pub struct StatusReport {
     pub journal_entries: u64,
     /// The journal's Merkle root over them, base64.
     pub journal_root: String,
+    /// How many of them are under the last signed checkpoint.
+    #[serde(default)]
+    pub checkpoint_entries: u64,
+    /// When that was signed; none before the first.
+    #[serde(default)]
+    pub checkpoint_at: Option<i64>,
+    /// The witnesses that are asked to cosign checkpoints.
+    #[serde(default)]
+    pub witnesses: Vec<WitnessStatus>,
     /// Free disk space under the data folder, in bytes.
     pub disk_free_bytes: u64,
     /// How many members there are.
@@ -126,6 +195,33 @@ pub struct StatusReport {
     pub inbox_waiting: u64,
     /// Messages in quarantine, by reason.
     pub quarantined: Vec<(String, u64)>,
+    /// Whose refused messages were more than the quarantine keeps of one member.
+    #[serde(default)]
+    pub dropped: Vec<DroppedStatus>,
+}
+
+/// What went of one member's refused messages before their days were over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DroppedStatus {
+    /// The member that the broker authenticated; empty where it said none.
+    pub member: String,
+    /// So many messages, the oldest.
+    pub messages: u64,
+    /// When the last went.
+    pub at: i64,
+}
+
+/// One witness of the journal.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WitnessStatus {
+    /// Its name.
+    pub name: String,
+    /// How many entries the checkpoint is over that it cosigned last.
+    pub entries: u64,
+    /// When it did; none where it hasn't since the hub started.
+    pub at: Option<i64>,
+    /// Why the last request had no cosignature; none where it had.
+    pub problem: Option<String>,
 }
 
 /// One agreement, in force or not.
@@ -191,8 +287,8 @@ pub struct TraceIntake {
     pub schema: String,
     /// The thumbprint of the key that signed it.
     pub signed_by: String,
-    /// When the payload was erased; none where it is still there.
-    pub erased_at: Option<i64>,
+    /// Why the payload is gone, `erased` or `expired`; none where it is still there.
+    pub gone: Option<String>,
 }
 
 /// One refusal.
@@ -228,6 +324,43 @@ pub struct TraceDecision {
     pub decided_at: i64,
     /// When the bus confirmed the delivery; none where it hasn't yet.
     pub delivered_at: Option<i64>,
+}
+
+/// What a proof is made of beside the journal's tiles.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProofParts {
+    /// The entry in the journal, from 0.
+    pub index: u64,
+    /// The salt of the message's name there, base64.
+    pub salt: String,
+    /// `SHA-256(signature || 0x00 || body)` of the message, base64.
+    pub fingerprint: String,
+    /// For a delivery, the salt of the name that its entry gives its event,
+    /// base64; none for a schema, which carries none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_salt: Option<String>,
+    /// `SHA-256(signature || 0x00 || body)` of that event as it was published,
+    /// base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_fingerprint: Option<String>,
+    /// The message's signature; none on the hub's own events, which are signed
+    /// when they are delivered.
+    pub signature: Option<String>,
+}
+
+/// What was sent again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplayReport {
+    /// The recipient.
+    pub recipient: String,
+    /// The first number.
+    pub first: u64,
+    /// The last number.
+    pub last: u64,
+    /// How many messages were sent.
+    pub messages: u64,
+    /// How many of them say that the payload is gone.
+    pub withheld: u64,
 }
 
 /// What is in force after a reload.
@@ -321,6 +454,7 @@ mod tests {
         let status = StatusReport {
             name: "nc".into(),
             quarantined: vec![("malformed".into(), 2)],
+            dropped: vec![],
             ..Default::default()
         };
         for answer in [

@@ -6,19 +6,19 @@ use crate::fault::Refusal;
 use crate::hub::check::{Decoded, Refused};
 use crate::hub::quarantine;
 use crate::hub::recorded::{self, BatchRow, Class, EVENT_BYTES, RecordedBatch, RecordedEvent, SLOTS_LOG};
+use crate::hub::segments::Segments;
 use crate::hub::world::World;
 use crate::hub::{HubFault, Shared};
 use crate::journal::{self, Entry, Leaf};
 use crate::metrics::Stage;
-use crate::seal::{self, EventKey};
+use crate::persons::{NO_PERSON, PersonTag, TAGS_LOG};
+use crate::seal::{self, EventKey, OVERHEAD};
 use crate::store::{Ids, StoreFault, Tx};
+use crate::tasks::FEW;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
-
-/// A segment is closed when it has this many bytes.
-const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 
 /// The row of how many repeats have come.
 pub(super) const DUPLICATES_ROW: &[u8] = b"count/duplicates";
@@ -41,45 +41,96 @@ pub(super) async fn record(
     batch: Vec<Result<Decoded, Refused>>,
 ) -> Result<Tally, HubFault> {
     let count = batch.len();
+    // Of two recordings at the same time, each would take the same indexes.
+    let _turn = shared.recording.lock().await;
     let started = Instant::now();
-    let drafting = {
+    // A few events are drafted sooner than they are handed to another thread.
+    let draft = if count <= FEW {
+        Draft::of(shared, &world, batch)?
+    } else {
         let shared = Arc::clone(shared);
-        tokio::task::spawn_blocking(move || Draft::of(&shared, &world, batch))
+        let drafting = tokio::task::spawn_blocking(move || Draft::of(&shared, &world, batch));
+        drafting.await.map_err(|_| HubFault::Stopped)??
     };
-    let draft = drafting.await.map_err(|_| HubFault::Stopped)??;
     shared.metrics.stage(Stage::Record).add(started.elapsed(), count as u64);
 
     let started = Instant::now();
     let Draft { tally, refusals, ids, recorded, disk, quarantined } = draft;
-    let segment_bytes = shared.segment_bytes;
-    shared
-        .store
-        .commit(move |tx| {
-            quarantine::write(tx, &quarantined);
-            if tally.duplicates > 0 {
-                let before = tx.get(DUPLICATES_ROW).and_then(|row| row.try_into().ok());
-                let count = before.map_or(0, u64::from_be_bytes) + tally.duplicates as u64;
-                tx.put(DUPLICATES_ROW, &count.to_be_bytes());
-            }
-            disk.write(tx, segment_bytes)
-        })
-        .await?;
-    shared.metrics.stage(Stage::Commit).add(started.elapsed(), count as u64);
+    let segments = Arc::clone(&shared.segments);
+    let kept = quarantine::added(&quarantined);
+    commit(shared, &ids, recorded, move |tx| {
+        quarantine::write(tx, &quarantined);
+        if tally.duplicates > 0 {
+            let before = tx.get(DUPLICATES_ROW).and_then(|row| row.try_into().ok());
+            let count = before.map_or(0, u64::from_be_bytes) + tally.duplicates as u64;
+            tx.put(DUPLICATES_ROW, &count.to_be_bytes());
+        }
+        disk.write(tx, &segments)
+    })
+    .await?;
+    shared.metrics.committed(started.elapsed(), count as u64);
+    quarantine::settle(shared, kept).await?;
 
     shared.metrics.accepted.add(tally.recorded as u64);
     shared.metrics.duplicates.add(tally.duplicates as u64);
     for refusal in &refusals {
         shared.metrics.refused.with(refusal.reason.as_str()).add(1);
     }
-    if !recorded.events.is_empty() {
-        let mut table = shared.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        for (hash, digest) in &ids {
-            table.insert(hash, digest)?;
-        }
-        drop(table);
-        shared.timeline.push(recorded);
-    }
     Ok(tally)
+}
+
+/// A message of the hub's own that is to be recorded.
+pub(super) struct Own {
+    /// Whom it is for.
+    pub addressee: MemberName,
+    /// Its type.
+    pub event_type: &'static str,
+    /// What it says.
+    pub record: serde_json::Value,
+}
+
+/// Records messages of the hub's own, and does `and` in the same commit.
+pub(super) async fn own<F>(shared: &Shared, world: &World, messages: Vec<Own>, and: F) -> Result<(), HubFault>
+where
+    F: FnOnce(&mut Tx<'_>) -> Result<(), StoreFault> + Send + 'static,
+{
+    let _turn = shared.recording.lock().await;
+    let mut builder = Builder::new(shared, jiff::Timestamp::now(), messages.len())?;
+    for Own { addressee, event_type, record } in messages {
+        builder.own(world, addressee, event_type, &record)?;
+    }
+    let Draft { ids, recorded, disk, .. } =
+        builder.finish(world.set, Tally::default(), Vec::new(), Vec::new());
+    let segments = Arc::clone(&shared.segments);
+    commit(shared, &ids, recorded, move |tx| {
+        and(tx)?;
+        disk.write(tx, &segments)
+    })
+    .await
+}
+
+/// Has `work` make a batch durable, with the ids of its events, and takes note of
+/// it.
+async fn commit<F>(
+    shared: &Shared,
+    ids: &[([u8; 32], [u8; 32])],
+    recorded: RecordedBatch,
+    work: F,
+) -> Result<(), HubFault>
+where
+    F: FnOnce(&mut Tx<'_>) -> Result<(), StoreFault> + Send + 'static,
+{
+    let committing = shared.store.commit(work);
+    // What releases decide on it is committed behind it, often in the same group:
+    // no decision can be durable without its events, and nothing is published
+    // before its decision is. So they needn't wait for this commit first.
+    let _pinned = shared.timeline.push(recorded);
+    committing.await?;
+    let mut table = shared.ids.lock().unwrap_or_else(PoisonError::into_inner);
+    for (hash, digest) in ids {
+        table.insert(hash, digest)?;
+    }
+    Ok(())
 }
 
 /// All that a batch's commit needs, made before it so that the committer only
@@ -102,6 +153,7 @@ struct OnDisk {
     events: Vec<(u16, u32)>,
     sealed: Vec<u8>,
     slots: Vec<u8>,
+    tags: Vec<u8>,
     ids: Vec<([u8; 32], [u8; 32])>,
     leaves: Vec<Leaf>,
     kids: Vec<String>,
@@ -110,13 +162,14 @@ struct OnDisk {
 
 impl OnDisk {
     /// Writes the batch within a commit.
-    fn write(self, tx: &mut Tx<'_>, segment_bytes: u64) -> Result<(), StoreFault> {
+    fn write(self, tx: &mut Tx<'_>, segments: &Segments) -> Result<(), StoreFault> {
         if self.events.is_empty() {
             return Ok(());
         }
-        let segment = current_segment(tx, segment_bytes);
+        let segment = segments.current(tx);
         let offset = tx.append(&segment, &self.sealed);
         tx.append(SLOTS_LOG, &self.slots);
+        tx.append(TAGS_LOG, &self.tags);
         for (hash, digest) in &self.ids {
             Ids::append(tx, hash, digest);
         }
@@ -138,42 +191,14 @@ impl OnDisk {
     }
 }
 
-/// The segment to append to: the last one, or a new one when that is full.
-fn current_segment(tx: &mut Tx<'_>, limit: u64) -> String {
-    const ROW: &[u8] = b"segment/current";
-    let number = match tx.get(ROW) {
-        Some(row) => row.first_chunk::<8>().map_or(1, |b| u64::from_be_bytes(*b)),
-        None => 1,
-    };
-    let name = |number| format!("segments/{number:08}.seg");
-    if tx.log_len(&name(number)) < limit {
-        return name(number);
-    }
-    tx.put(ROW, &(number + 1).to_be_bytes());
-    name(number + 1)
-}
-
 impl Draft {
     fn of(shared: &Shared, world: &World, batch: Vec<Result<Decoded, Refused>>) -> Result<Draft, HubFault> {
         let at = jiff::Timestamp::now();
-        let first = shared.timeline.end();
-        let mut builder = Builder {
-            shared,
-            at,
-            next: first,
-            classes: Vec::new(),
-            class_numbers: HashMap::new(),
-            keys: EventKey::generate_batch(batch.len() * 2)?.into_iter(),
-            ids: Vec::with_capacity(batch.len()),
-            events: Vec::with_capacity(batch.len()),
-            lengths: Vec::with_capacity(batch.len()),
-            sealed: Vec::new(),
-            slots: Vec::new(),
-            leaves: Vec::with_capacity(batch.len()),
-            kids: Vec::new(),
-            signed: Vec::with_capacity(batch.len()),
-            bytes: 0,
-        };
+        // An event or a notice for each, and a key for what goes into quarantine.
+        let mut builder = Builder::new(shared, at, batch.len() * 2)?;
+        // One that grows is copied again and again.
+        let size = |decoded: &Decoded| decoded.received.message().encoded_bound() + OVERHEAD;
+        builder.sealed.reserve(batch.iter().flatten().map(size).sum());
         let mut tally = Tally::default();
         let ids = shared.ids.lock().unwrap_or_else(PoisonError::into_inner);
         let mut within: HashMap<[u8; 32], [u8; 32]> = HashMap::new();
@@ -223,6 +248,19 @@ impl Draft {
     }
 }
 
+/// What a member is told of a message that was refused at `at`.
+pub(super) fn notice_of(refused: &Refused, at: jiff::Timestamp) -> serde_json::Value {
+    let claims = refused.received.claims();
+    serde_json::json!({
+        "source": claims.source,
+        "id": claims.id,
+        "type": claims.event_type,
+        "reason": refused.refusal.reason.as_str(),
+        "detail": refused.refusal.detail,
+        "received_at": at.to_string(),
+    })
+}
+
 /// Collects the events of a batch in their order.
 struct Builder<'a> {
     shared: &'a Shared,
@@ -236,13 +274,37 @@ struct Builder<'a> {
     lengths: Vec<(u16, u32)>,
     sealed: Vec<u8>,
     slots: Vec<u8>,
+    tags: Vec<u8>,
     leaves: Vec<Leaf>,
     kids: Vec<String>,
     signed: Vec<u16>,
     bytes: usize,
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
+    /// An empty batch that begins where the timeline ends, with as many keys as
+    /// may be needed.
+    fn new(shared: &'a Shared, at: jiff::Timestamp, keys: usize) -> Result<Builder<'a>, HubFault> {
+        Ok(Builder {
+            shared,
+            at,
+            next: shared.timeline.end(),
+            classes: Vec::new(),
+            class_numbers: HashMap::new(),
+            keys: EventKey::generate_batch(keys)?.into_iter(),
+            ids: Vec::with_capacity(keys),
+            events: Vec::with_capacity(keys),
+            lengths: Vec::with_capacity(keys),
+            sealed: Vec::new(),
+            slots: Vec::new(),
+            tags: Vec::new(),
+            leaves: Vec::with_capacity(keys),
+            kids: Vec::new(),
+            signed: Vec::with_capacity(keys),
+            bytes: 0,
+        })
+    }
+
     /// Adds a member's event.
     fn event(&mut self, decoded: Decoded) -> Result<(), HubFault> {
         let class = Class {
@@ -267,16 +329,22 @@ impl Builder<'_> {
             return Ok(());
         };
         let Ok(addressee) = MemberName::parse(user) else { return Ok(()) };
-        let claims = refused.received.claims();
-        let record = serde_json::json!({
-            "source": claims.source,
-            "id": claims.id,
-            "type": claims.event_type,
-            "reason": refused.refusal.reason.as_str(),
-            "detail": refused.refusal.detail,
-            "received_at": self.at.to_string(),
-        });
-        let (event_type, body) = world.hub_types.encode(super::REJECTED, &record)?;
+        let mut notice = notice_of(refused, self.at);
+        if let Some(warning) = quarantine::warning_for(self.shared, refused) {
+            notice["detail"] = format!("{} {warning}", refused.refusal.detail).into();
+        }
+        self.own(world, addressee, super::REJECTED, &notice)
+    }
+
+    /// Adds a message of the hub's own.
+    fn own(
+        &mut self,
+        world: &World,
+        addressee: MemberName,
+        event_type: &str,
+        record: &serde_json::Value,
+    ) -> Result<(), HubFault> {
+        let (event_type, body) = world.hub_types.encode(event_type, record)?;
         let attributes = self.shared.hub_attributes(&event_type, &format!("record/{}", self.next), self.at);
         let content = seal::hmac(self.shared.secrets.contents.expose(), &[&attributes.digest(&body)]);
         let attribute = |name| attributes.get(name).unwrap_or_default().as_bytes();
@@ -311,6 +379,7 @@ impl Builder<'_> {
         let before = self.sealed.len();
         seal::seal(&key, self.next, plain, &mut self.sealed);
         self.slots.extend_from_slice(&key.wrap(&self.shared.kek, self.next));
+        self.tags.extend_from_slice(&tag_of(self.shared, &class, &attributes));
         let name = recorded::event_name(&key, &fingerprint);
         // One or two keys a batch: a search is the cheapest map.
         let signed = self.kids.iter().position(|known| *known == kid).unwrap_or_else(|| {
@@ -329,7 +398,7 @@ impl Builder<'_> {
         self.signed.push(signed);
         self.lengths.push((number, (self.sealed.len() - before) as u32));
         self.bytes += plain.len() * 2 + EVENT_BYTES;
-        self.events.push(Some(RecordedEvent { attributes, signature, body, key, name }));
+        self.events.push(Some(RecordedEvent { attributes, signature, body, key, fingerprint }));
         self.next += 1;
         Ok(())
     }
@@ -363,6 +432,7 @@ impl Builder<'_> {
             events: self.lengths,
             sealed: self.sealed,
             slots: self.slots,
+            tags: self.tags,
             ids: self.ids.clone(),
             leaves: self.leaves,
             kids: self.kids,
@@ -381,5 +451,10 @@ impl Builder<'_> {
     }
 }
 
-/// The size at which segments are closed, unless a test sets another.
-pub(super) const DEFAULT_SEGMENT_BYTES: u64 = SEGMENT_BYTES;
+/// The tag of whom an event is about: nobody's for the hub's own messages.
+pub(super) fn tag_of(shared: &Shared, class: &Class, attributes: &Attributes) -> PersonTag {
+    match (&class.publisher, attributes.get("subject")) {
+        (Some(publisher), Some(subject)) => shared.tagger.tag(publisher.as_str(), subject),
+        _ => NO_PERSON,
+    }
+}

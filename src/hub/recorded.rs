@@ -6,10 +6,10 @@
 //! read back.
 
 use crate::event::{Attributes, EventType, MemberName, Message};
-use crate::hub::HubFault;
+use crate::hub::{HubFault, runs};
 use crate::journal::{self, Name};
 use crate::seal::{self, EventKey, Kek};
-use crate::store::Store;
+use crate::store::{Store, StoreFault};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -46,17 +46,19 @@ pub(super) struct BatchRow {
     pub at: i64,
     /// The set of agreements in force then.
     pub set: u32,
-    /// The segment's log.
+    /// The segment's log; empty once its days are over.
     pub segment: String,
     /// Where its first sealed message begins.
     pub offset: u64,
     /// The classes of its events.
     pub classes: Vec<Class>,
     /// Each event's class and the length of its sealed message.
+    #[serde(with = "runs")]
     pub events: Vec<(u16, u32)>,
     /// The keys that signed them, by thumbprint; empty is the hub's own.
     pub kids: Vec<String>,
     /// Each event's key, an index into `kids`.
+    #[serde(with = "runs")]
     pub signed: Vec<u16>,
     /// The journal's entry of the first event; the others follow.
     pub journal: u64,
@@ -66,6 +68,13 @@ impl BatchRow {
     /// The bytes of its sealed messages.
     fn length(&self) -> usize {
         self.events.iter().map(|(_, length)| *length as usize).sum()
+    }
+
+    /// The row once the payloads are gone: without what they were found by, so that
+    /// it stays small for ever.
+    pub(super) fn expired(self) -> BatchRow {
+        let events = self.events.into_iter().map(|(class, _)| (class, 0)).collect();
+        BatchRow { segment: String::new(), offset: 0, events, ..self }
     }
 
     /// About how much memory the batch takes when it is read, in bytes.
@@ -85,8 +94,9 @@ pub struct RecordedEvent {
     pub body: Bytes,
     /// Its key: what it rests under, and what the journal's salts are made of.
     pub key: EventKey,
-    /// How the journal names it.
-    pub name: Name,
+    /// What its names in the journal are made of: `SHA-256(signature || 0x00 ||
+    /// body)` as it was published.
+    pub fingerprint: [u8; 32],
 }
 
 /// A batch of recorded events: what release decides on.
@@ -119,15 +129,28 @@ pub(super) fn batch_key(first: u64) -> Vec<u8> {
     [b"batch/".as_slice(), &first.to_be_bytes()].concat()
 }
 
-/// How the journal names a message whose key and fingerprint are given: the
-/// salt comes of the event's key, so that it goes with the slot.
-pub(super) fn journal_name(secret: &[u8; 32], purpose: &[&[u8]], fingerprint: &[u8; 32]) -> Name {
-    seal::hmac_bytes(&seal::hmac(secret, purpose), fingerprint)
-}
-
 /// What a member's event is named by.
 pub(super) fn event_name(key: &EventKey, fingerprint: &[u8; 32]) -> Name {
-    journal_name(key.expose(), &[b"event"], fingerprint)
+    journal::message_name(&event_salt(key), fingerprint)
+}
+
+/// The salt of that name.
+pub(super) fn event_salt(key: &EventKey) -> [u8; 32] {
+    seal::hmac(key.expose(), &[b"event"])
+}
+
+/// The salt of the name that entries of deliveries to `recipient` give the event:
+/// another for each recipient, so that two who read the journal can't see by it
+/// that they got the same event.
+pub(super) fn delivered_event_salt(key: &EventKey, recipient: &str) -> [u8; 32] {
+    seal::hmac(key.expose(), &[b"delivered event", recipient.as_bytes()])
+}
+
+impl RecordedEvent {
+    /// How entries of deliveries to `recipient` name the event.
+    pub(super) fn name_for(&self, recipient: &str) -> Name {
+        journal::message_name(&delivered_event_salt(&self.key, recipient), &self.fingerprint)
+    }
 }
 
 /// The recorded events in their order: the newest in memory, the others read
@@ -143,6 +166,17 @@ pub struct Timeline {
 struct Recent {
     batches: VecDeque<Arc<RecordedBatch>>,
     bytes: usize,
+    /// The batch that may not be in the store yet.
+    pinned: Option<Arc<RecordedBatch>>,
+}
+
+/// Keeps a batch in memory until it is durable.
+pub(super) struct Pinned<'a>(&'a Timeline);
+
+impl Drop for Pinned<'_> {
+    fn drop(&mut self) {
+        self.0.recent().pinned = None;
+    }
 }
 
 /// The memory that recent batches may take.
@@ -151,7 +185,7 @@ const RECENT_BYTES: usize = 16 * 1024 * 1024;
 impl Timeline {
     /// The timeline of `store`, which holds `end` events sealed under `kek`.
     pub(super) fn new(store: Store, kek: Arc<Kek>, end: u64) -> Timeline {
-        let recent = Mutex::new(Recent { batches: VecDeque::new(), bytes: 0 });
+        let recent = Mutex::new(Recent { batches: VecDeque::new(), bytes: 0, pinned: None });
         Timeline { store, kek, end: watch::Sender::new(end), recent }
     }
 
@@ -165,11 +199,22 @@ impl Timeline {
         *self.end.borrow()
     }
 
-    /// Adds a batch that was just made durable.
-    pub(super) fn push(&self, batch: RecordedBatch) {
+    /// Adds a batch whose commit waits its turn. It is kept in memory for as long as
+    /// what this returns: until then it can't be read back.
+    pub(super) fn push(&self, batch: RecordedBatch) -> Option<Pinned<'_>> {
+        if batch.events.is_empty() {
+            return None;
+        }
         let end = batch.end();
-        self.remember(Arc::new(batch));
+        let batch = Arc::new(batch);
+        self.recent().pinned = Some(Arc::clone(&batch));
+        self.remember(batch);
         self.end.send_replace(end);
+        Some(Pinned(self))
+    }
+
+    fn recent(&self) -> std::sync::MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The batch whose first event is `first`.
@@ -178,7 +223,12 @@ impl Timeline {
             return Ok(batch);
         }
         let timeline = Arc::clone(self);
-        let read = tokio::task::spawn_blocking(move || timeline.read(first)).await;
+        let read = tokio::task::spawn_blocking(move || match timeline.read(first) {
+            // Its days were over between the reading of its slots and that.
+            Err(HubFault::Store(StoreFault::NotThere { .. })) => timeline.read(first),
+            read => read,
+        })
+        .await;
         let batch = read.map_err(|_| HubFault::Stopped)??;
         let batch = Arc::new(batch);
         self.remember(Arc::clone(&batch));
@@ -212,12 +262,12 @@ impl Timeline {
     }
 
     fn remembered(&self, first: u64) -> Option<Arc<RecordedBatch>> {
-        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.batches.iter().rev().find(|batch| batch.first == first).cloned()
+        let recent = self.recent();
+        recent.batches.iter().rev().chain(&recent.pinned).find(|batch| batch.first == first).cloned()
     }
 
     fn remember(&self, batch: Arc<RecordedBatch>) {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = self.recent();
         recent.bytes += batch.bytes;
         recent.batches.push_back(batch);
         while recent.bytes > RECENT_BYTES
@@ -228,11 +278,30 @@ impl Timeline {
         }
     }
 
-    fn read(&self, first: u64) -> Result<RecordedBatch, HubFault> {
+    /// Lets go of every batch in memory: some of what they hold is erased. Only
+    /// while nothing is being recorded, since what isn't durable is nowhere else.
+    pub(super) fn forget(&self) {
+        let mut recent = self.recent();
+        recent.batches.clear();
+        recent.bytes = 0;
+    }
+
+    pub(super) fn read(&self, first: u64) -> Result<RecordedBatch, HubFault> {
         let row = self.row(first)?;
         let (length, bytes) = (row.length(), row.bytes());
-        let sealed = self.store.read(&row.segment, row.offset, length)?;
         let slots = self.store.read(SLOTS_LOG, first * SLOT, row.events.len() * SLOT as usize)?;
+        let numbers: Vec<u16> = row.events.iter().map(|(class, _)| *class).collect();
+        let batch = |events, bytes, classes| {
+            let (at, set) = (row.at, row.set);
+            RecordedBatch { first, at, set, classes, numbers, events, bytes }
+        };
+        // Where nothing is left to open, the segment may be gone. The row says so a
+        // moment before the slots do.
+        if row.segment.is_empty() || slots.iter().all(|byte| *byte == 0) {
+            let events = row.events.iter().map(|_| None).collect();
+            return Ok(batch(events, row.events.len() * EVENT_BYTES, row.classes));
+        }
+        let sealed = self.store.read(&row.segment, row.offset, length)?;
         let mut rest = sealed.as_slice();
         let mut events = Vec::with_capacity(row.events.len());
         let slots = slots.as_chunks::<32>().0.iter();
@@ -253,8 +322,7 @@ impl Timeline {
             }
             events.push(Some(RecordedEvent::read(key, Bytes::from(plain))?));
         }
-        let numbers = row.events.iter().map(|(class, _)| *class).collect();
-        Ok(RecordedBatch { first, at: row.at, set: row.set, classes: row.classes, numbers, events, bytes })
+        Ok(batch(events, bytes, row.classes))
     }
 }
 
@@ -266,8 +334,7 @@ impl RecordedEvent {
         let Ok(mut attributes) = Attributes::read(&message) else { return Err(damaged) };
         let signature = attributes.remove("signature");
         let fingerprint = journal::fingerprint(signature.as_deref().unwrap_or_default(), &message.body);
-        let name = event_name(&key, &fingerprint);
-        Ok(RecordedEvent { attributes, signature, body: message.body, key, name })
+        Ok(RecordedEvent { attributes, signature, body: message.body, key, fingerprint })
     }
 }
 
@@ -280,4 +347,37 @@ pub(super) fn decode_row<T: serde::de::DeserializeOwned>(row: &[u8]) -> Result<T
 pub(super) fn encode_row<T: Serialize>(row: &T) -> Vec<u8> {
     // These rows are structs of texts and numbers: they always serialize.
     serde_json::to_vec(row).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_stays_small_once_the_payloads_of_its_events_are_gone() {
+        let class = Class {
+            publisher: Some(MemberName::parse("province-sud").unwrap()),
+            addressee: None,
+            event_type: EventType::parse("nc.employment.jobseeker.registered").unwrap(),
+            version: 1,
+        };
+        let row = BatchRow {
+            at: 1_793_675_112_000,
+            set: 3,
+            segment: "segments/00000017.seg".into(),
+            offset: 41_000_000,
+            classes: vec![class.clone(), Class { version: 2, ..class }],
+            events: (0..256).map(|n| (u16::from(n >= 200), 1_500 + n)).collect(),
+            kids: vec!["kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k".into()],
+            signed: vec![0; 256],
+            journal: 9_000_000,
+        };
+        let expired = decode_row::<BatchRow>(&encode_row(&row.clone().expired())).unwrap();
+        assert!(encode_row(&expired).len() < 500, "{} bytes", encode_row(&expired).len());
+        let classes = |row: &BatchRow| row.events.iter().map(|(class, _)| *class).collect::<Vec<_>>();
+        assert_eq!(classes(&expired), classes(&row));
+        assert_eq!((&expired.kids, &expired.signed), (&row.kids, &row.signed));
+        assert_eq!((expired.at, expired.set, expired.journal), (row.at, row.set, row.journal));
+        assert_eq!(decode_row::<BatchRow>(&encode_row(&row)).unwrap().events, row.events);
+    }
 }

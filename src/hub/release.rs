@@ -9,15 +9,19 @@
 //! Sixty recipients want the same events at once. What is sealed for all of them
 //! together is bounded, and a recipient whose queue is full holds none of it.
 
-use crate::bus::{Bus, Confirm, DELIVERIES};
+mod publisher;
+
+use self::publisher::{Confirmed, Parcel, Publisher};
+use crate::bus::Bus;
 use crate::event::{MemberName, Message};
-use crate::hub::decide::{self, Decided, DecisionRow, Rule};
-use crate::hub::recorded::{decode_row, encode_row};
+use crate::hub::decide::{self, Decided, DecisionRow, Rule, Settled};
+use crate::hub::recorded::{batch_key, decode_row, encode_row};
 use crate::hub::sealed::{self, Sealed};
 use crate::hub::{HubFault, Shared};
 use crate::journal::{self, Entry, Leaf};
 use crate::metrics::Stage;
-use crate::tasks::{stopped, stopped_for};
+use crate::store::StoreFault;
+use crate::tasks::stopped;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,10 +32,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 const IDLE: Duration = Duration::from_millis(250);
 /// At most this many events that concern nobody pass before the cursor is saved.
 const UNSAVED_EVENTS: u64 = 10_000;
-/// How long a publishing may still take once the hub is told to stop.
-const GRACE: Duration = Duration::from_secs(5);
 /// How long to wait before publishing again after a failure: doubled each time.
 const BACKOFF: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(5)];
+/// How many batches' worth of events are decided on at once at most.
+const SHARE: usize = 4;
+/// About how many bytes of memory these take at most, but for the last batch.
+const SHARE_BYTES: usize = 4 * 1024 * 1024;
 /// About how many bytes of batches and sealed messages are in memory at most.
 const ROOM: usize = 48 * 1024 * 1024;
 
@@ -83,31 +89,24 @@ impl Default for Room {
 impl Room {
     /// Waits for room for batches of `bytes` and the messages made of them, each
     /// about as large. It is given back when the permit is dropped.
-    async fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, HubFault> {
-        let kibibytes = (bytes * 2).clamp(1 << 10, ROOM) >> 10;
-        let permit = Arc::clone(&self.0).acquire_many_owned(kibibytes as u32).await;
+    pub(super) async fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, HubFault> {
+        let permit = Arc::clone(&self.0).acquire_many_owned(kibibytes(bytes * 2)).await;
         permit.map_err(|_| HubFault::Stopped)
     }
 }
 
-/// What the publishing task has confirmed and the deciding task hasn't saved.
-#[derive(Default)]
-struct Confirmed {
-    /// The events before this index are confirmed.
-    upto: u64,
-    /// So many messages after these are confirmed too.
-    more: usize,
-    /// The batches that are wholly confirmed, by their first event, and when.
-    unsaved: Vec<(u64, i64)>,
+/// What `bytes` take of the room: some of it always, and never more than all.
+fn kibibytes(bytes: usize) -> u32 {
+    (bytes.clamp(1 << 10, ROOM) >> 10) as u32
 }
 
-/// Messages on their way from one task to the other.
-struct Parcel {
-    messages: Vec<(String, Message)>,
-    /// The first event of each batch that they are made of.
-    batches: Vec<u64>,
-    end: u64,
-    _room: OwnedSemaphorePermit,
+/// Gives back the room that `messages` don't need: a batch has events of others
+/// too, and isn't held any more.
+fn give_back(room: &mut OwnedSemaphorePermit, messages: &[(String, Message)]) {
+    // A message and what is sent of it.
+    let size = |(_, message): &(String, Message)| (message.body.len() + message.headers_size()) * 2 + 1024;
+    let needed = kibibytes(messages.iter().map(size).sum()) as usize;
+    drop(room.split(room.num_permits().saturating_sub(needed)));
 }
 
 /// The release of one recipient.
@@ -174,6 +173,8 @@ impl Release {
         let mut pause = BACKOFF[0];
         loop {
             let before = self.progress();
+            let erasing = self.shared.erasing.subscribe();
+            let carrying = Arc::clone(&self.shared.carrying).read_owned().await;
             let (send, receive) = mpsc::channel(1);
             let publisher = Publisher {
                 shared: Arc::clone(&self.shared),
@@ -181,13 +182,19 @@ impl Release {
                 bus: Arc::clone(&self.bus),
                 confirmed: Arc::clone(&self.confirmed),
                 stop: stop.clone(),
+                erasing: erasing.clone(),
             };
             let publishing = tokio::spawn(publisher.run(receive));
-            let deciding = self.decide_all(send, stop.clone()).await;
+            let deciding = self.decide_all(send, stop.clone(), erasing.clone()).await;
             let published = publishing.await.map_err(|_| HubFault::Stopped)?;
             deciding?;
             let all = published?;
             self.save().await?;
+            drop(carrying);
+            // Someone is erased: what is decided is made again of what is left.
+            if erasing.has_changed().unwrap_or(false) {
+                continue;
+            }
             if all || *stop.borrow() {
                 return Ok(());
             }
@@ -216,12 +223,16 @@ impl Release {
         &mut self,
         send: mpsc::Sender<Parcel>,
         mut stop: watch::Receiver<bool>,
+        mut erasing: watch::Receiver<u64>,
     ) -> Result<(), HubFault> {
         if !self.resume(&send).await? {
             return Ok(());
         }
         let mut recorded = self.shared.timeline.subscribe();
         loop {
+            if erasing.has_changed().unwrap_or(false) {
+                return Ok(());
+            }
             if *recorded.borrow_and_update() > self.cursor.decided {
                 if !self.step(&send).await? {
                     return Ok(());
@@ -234,6 +245,7 @@ impl Release {
             tokio::select! {
                 changed = recorded.changed() => changed.map_err(|_| HubFault::Stopped)?,
                 changed = stop.changed() => changed.map_err(|_| HubFault::Stopped)?,
+                _ = erasing.changed() => return Ok(()),
                 // The publishing task can't go on now.
                 () = send.closed() => return Ok(()),
                 // The confirms come while nothing else does.
@@ -256,11 +268,14 @@ impl Release {
             let world = self.shared.world();
             let end = row.end;
             let (_, bytes) = self.shared.timeline.extent(row.first)?;
-            let room = self.shared.release_room.take(bytes).await?;
+            let mut room = self.shared.release_room.take(bytes).await?;
             let batch = self.shared.timeline.batch(row.first).await?;
             let decided = vec![Arc::new(Decided::again(&self.shared, &world, row, batch)?)];
             let sealed = sealed::seal(&self.shared, &world, &self.recipient, &decided).await?;
-            let parcel = Parcel::new(messages(sealed).0, &decided, end, room);
+            let decided: Vec<Settled> = decided.into_iter().map(Settled::of).collect();
+            let messages = messages(sealed).0;
+            give_back(&mut room, &messages);
+            let parcel = Parcel::new(messages, &decided, end, room);
             self.sent = end;
             if send.send(parcel).await.is_err() {
                 return Ok(false);
@@ -275,7 +290,7 @@ impl Release {
         let shared = Arc::clone(&self.shared);
         let world = shared.world();
         let (end, bytes) = self.next_share()?;
-        let room = shared.release_room.take(bytes).await?;
+        let mut room = shared.release_room.take(bytes).await?;
         let started = Instant::now();
         let mut decided = Vec::new();
         let (mut next, mut sequence, mut events) = (self.cursor.decided, self.cursor.sequence, 0);
@@ -293,6 +308,9 @@ impl Release {
         let sealed = sealed::seal(&shared, &world, &self.recipient, &decided).await?;
         let (messages, mut leaves) = messages(sealed);
         leaves.extend(self.withheld(&decided));
+        // While they wait for the disk and the broker, others can decide.
+        let decided: Vec<Settled> = decided.into_iter().map(Settled::of).collect();
+        give_back(&mut room, &messages);
         self.cursor = Cursor { decided: next, sequence, ..self.cursor };
         if leaves.is_empty() {
             self.shared.note_progress(&self.recipient, self.cursor);
@@ -304,19 +322,20 @@ impl Release {
         let started = Instant::now();
         let count = messages.len();
         self.commit(&decided, leaves).await?;
-        shared.metrics.stage(Stage::Commit).add(started.elapsed(), count as u64);
+        shared.metrics.committed(started.elapsed(), count as u64);
         let parcel = Parcel::new(messages, &decided, next, room);
         self.sent = next;
         Ok(send.send(parcel).await.is_ok())
     }
 
-    /// The index after the next batches to decide on, which are a batch's worth of
-    /// events, and about how much memory these take, in bytes.
+    /// The index after the next batches to decide on, and about how much memory
+    /// these take, in bytes: several batches' worth of events where there are as
+    /// many, since a recipient gets a part of them.
     fn next_share(&self) -> Result<(u64, usize), HubFault> {
         let timeline = &self.shared.timeline;
-        let (from, most) = (self.cursor.decided, self.shared.limits.messages as u64);
+        let (from, most) = (self.cursor.decided, (self.shared.limits.messages * SHARE) as u64);
         let (mut next, mut bytes) = (from, 0);
-        while next < timeline.end() && next - from < most {
+        while next < timeline.end() && next - from < most && bytes < SHARE_BYTES {
             let (end, more) = timeline.extent(next)?;
             next = end;
             bytes += more;
@@ -344,7 +363,7 @@ impl Release {
                 };
                 leaves.push(Leaf::new(&Entry::Withheld {
                     at: decided.row.at,
-                    event: event.name,
+                    event: event.name_for(self.recipient.as_str()),
                     recipient: self.recipient.as_str().to_owned(),
                     agreement: agreement.clone(),
                 }));
@@ -354,11 +373,12 @@ impl Release {
     }
 
     /// Commits decisions, their entries, and what was confirmed meanwhile.
-    async fn commit(&mut self, decided: &[Arc<Decided>], leaves: Vec<Leaf>) -> Result<(), HubFault> {
+    async fn commit(&mut self, decided: &[Settled], leaves: Vec<Leaf>) -> Result<(), HubFault> {
         let mut rows = self.take_confirmed();
         let recipient = self.recipient.as_str();
+        let mut decisions = Vec::new();
         for decided in decided.iter().filter(|d| d.row.messages > 0 || d.row.has_withheld()) {
-            rows.push((decision_key(recipient, decided.row.first), encode_row(&decided.row)));
+            decisions.push((decision_key(recipient, decided.row.first), decided.row.clone()));
             for class in &decided.row.schemas {
                 let plan = &decided.plans[usize::from(*class)];
                 if let Some((reference, _)) = plan.schema() {
@@ -369,12 +389,25 @@ impl Release {
         }
         rows.push((cursor_key(recipient), encode_row(&self.cursor)));
         let mark = (format!("to.{recipient}"), (self.cursor.sequence - 1).to_string());
+        let decided_on: Vec<u64> = decided.iter().map(|decided| decided.row.first).collect();
         self.shared
             .store
             .commit(move |tx| {
+                // It was handed over behind them: in this group or an earlier one.
+                if let Some(first) = decided_on.iter().find(|first| tx.get(&batch_key(**first)).is_none()) {
+                    let why = format!("a decision on event {first} comes before the event");
+                    return Err(StoreFault::Misused(why));
+                }
+                // The entries of the messages come first, in the order of their numbers.
+                let mut entry = journal::append(tx, &leaves)?;
+                for (key, mut row) in decisions {
+                    row.journal = Some(entry);
+                    entry += row.messages;
+                    tx.put(&key, &encode_row(&row));
+                }
                 rows.iter().for_each(|(key, value)| tx.put(key, value));
                 tx.mark(&mark.0, mark.1);
-                journal::append(tx, &leaves).map(drop)
+                Ok(())
             })
             .await?;
         self.saved = self.cursor.decided;
@@ -429,70 +462,4 @@ pub(super) fn confirmed_sequence(shared: &Shared, recipient: &str, cursor: Curso
 
 fn messages(sealed: Vec<Sealed>) -> (Vec<(String, Message)>, Vec<Leaf>) {
     sealed.into_iter().map(|s| ((s.routing_key, s.message), s.leaf)).unzip()
-}
-
-impl Parcel {
-    fn new(
-        messages: Vec<(String, Message)>,
-        decided: &[Arc<Decided>],
-        end: u64,
-        room: OwnedSemaphorePermit,
-    ) -> Parcel {
-        let batches = decided.iter().filter(|d| d.row.messages > 0).map(|d| d.row.first).collect();
-        Parcel { messages, batches, end, _room: room }
-    }
-}
-
-/// Publishes a recipient's messages in order, and never leaves one out.
-struct Publisher {
-    shared: Arc<Shared>,
-    recipient: MemberName,
-    bus: Arc<dyn Bus>,
-    confirmed: Arc<Mutex<Confirmed>>,
-    stop: watch::Receiver<bool>,
-}
-
-impl Publisher {
-    /// Publishes what comes, in order. Returns false as soon as not all of it is
-    /// confirmed: the rest is dropped, and has to come again.
-    async fn run(self, mut parcels: mpsc::Receiver<Parcel>) -> Result<bool, HubFault> {
-        while let Some(Parcel { mut messages, batches, end, _room }) = parcels.recv().await {
-            let before = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner).more;
-            // They come again with others that weren't confirmed.
-            let known = before.min(messages.len());
-            messages.drain(..known);
-            let count = messages.len();
-            let done = if count == 0 { 0 } else { self.publish(messages).await? };
-            let at = jiff::Timestamp::now().as_millisecond();
-            let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
-            if done < count {
-                confirmed.more = known + done;
-                return Ok(false);
-            }
-            confirmed.more = before - known;
-            confirmed.upto = end;
-            confirmed.unsaved.extend(batches.into_iter().map(|first| (first, at)));
-        }
-        Ok(true)
-    }
-
-    /// Publishes messages. Returns how many of the first are confirmed.
-    async fn publish(&self, messages: Vec<(String, Message)>) -> Result<usize, HubFault> {
-        let started = Instant::now();
-        let published = tokio::select! {
-            published = self.bus.publish(DELIVERIES, messages) => published,
-            // A broker that is away must not keep a hub from stopping.
-            () = stopped_for(self.stop.clone(), GRACE) => return Ok(0),
-        };
-        let done = match published {
-            Ok(confirms) => confirms.iter().take_while(|c| matches!(c, Confirm::Accepted)).count(),
-            Err(fault) => {
-                self.shared.bus_failed(&self.recipient, &fault)?;
-                0
-            }
-        };
-        self.shared.metrics.stage(Stage::Publish).add(started.elapsed(), done as u64);
-        self.shared.metrics.delivered.with(self.recipient.as_str()).add(done as u64);
-        Ok(done)
-    }
 }

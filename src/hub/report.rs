@@ -3,13 +3,13 @@
 use crate::bus;
 use crate::fault::Reason;
 use crate::hub::operator::{
-    AgreementStatus, Answer, Handler, QuarantineDetail, QuarantineEntry, QuarantineReport, RecipientStatus,
-    ReloadReport, Request, StatusReport,
+    AgreementStatus, Answer, DroppedStatus, Handler, QuarantineDetail, QuarantineEntry, QuarantineReport,
+    RecipientStatus, ReloadReport, Request, StatusReport,
 };
 use crate::hub::recorded::{BatchRow, decode_row};
 use crate::hub::release;
 use crate::hub::world::World;
-use crate::hub::{Hub, HubFault, quarantine, record, trace};
+use crate::hub::{Hub, HubFault, access, erase, prove, quarantine, record, trace};
 use crate::journal;
 use base64::Engine;
 use sha2::{Digest, Sha256};
@@ -23,6 +23,17 @@ impl Handler for Hub {
             let answer = match request {
                 Request::Status => self.status().map(Answer::Status),
                 Request::Trace { source, id } => trace::trace(&self.shared, &source, &id).map(Answer::Trace),
+                Request::ProveEvent { source, id } => prove::event(&self.shared, &source, &id).await,
+                Request::ProveDelivery { recipient, sequence, epoch } => {
+                    prove::delivery(&self.shared, &recipient, sequence, epoch).await
+                }
+                Request::Erase { member, subject, dry_run } => {
+                    erase::erase(&self.shared, self.topology.as_ref(), &member, &subject, dry_run).await
+                }
+                Request::Access { member, subject, lang } => {
+                    access::access(&self.shared, &member, &subject, &lang).await
+                }
+                Request::Replay { to, from, until } => self.replay(&to, from, until).await,
                 Request::Reload => self.reload().await.map(|world| Answer::Reloaded(reloaded(&world))),
                 Request::QuarantineList { limit, reason } => self.quarantined(limit, reason.as_deref()),
                 Request::QuarantineShow { id } => self.quarantined_message(&id),
@@ -72,7 +83,10 @@ impl Hub {
         for (_, row) in quarantine::list(shared)? {
             *by_reason.entry(row.reason).or_default() += 1;
         }
+        let dropped = quarantine::dropped(&shared.store)?;
         let head = journal::head(&shared.store)?;
+        let published = shared.published().clone();
+        problems.extend(published.problems(head.size, jiff::Timestamp::now().as_millisecond()));
         Ok(StatusReport {
             name: shared.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -82,12 +96,16 @@ impl Hub {
             events: shared.timeline.end(),
             journal_entries: head.size,
             journal_root: base64::engine::general_purpose::STANDARD.encode(head.root),
+            checkpoint_entries: published.entries,
+            checkpoint_at: published.at,
+            witnesses: published.witnesses,
             disk_free_bytes: shared.store.free_bytes()?,
             members: world.directory.members().count(),
             agreements: agreements(&world),
             recipients,
             inbox_waiting: self.topology.depth(bus::INBOX).map_or(0, |(messages, _)| messages),
             quarantined: by_reason.into_iter().collect(),
+            dropped: dropped.into_iter().map(dropped_status).collect(),
         })
     }
 
@@ -130,6 +148,7 @@ impl Hub {
     fn measured(&self) -> Result<String, HubFault> {
         let metrics = &self.shared.metrics;
         metrics.disk_free_bytes.set(self.shared.store.free_bytes()?);
+        metrics.journal_entries.set(journal::head(&self.shared.store)?.size);
         let world = self.shared.world();
         let queues = world.directory.members().map(bus::queue_of);
         for queue in queues.chain([bus::INBOX.to_owned()]) {
@@ -180,7 +199,7 @@ impl Hub {
         let message = kept.message;
         let sizes = message.headers.iter().map(|(name, value)| {
             let lone =
-                crate::event::Message { headers: vec![(String::new(), value.clone())], ..Default::default() };
+                crate::event::Message { headers: vec![("".into(), value.clone())], ..Default::default() };
             (name.chars().take(64).collect(), lone.headers_size() as u64)
         });
         let digest = Sha256::digest(&message.body);
@@ -188,9 +207,13 @@ impl Hub {
             entry: entry(index, kept.row),
             headers: sizes.collect(),
             body_bytes: message.body.len() as u64,
-            body_sha256: digest.iter().map(|b| format!("{b:02x}")).collect(),
+            body_sha256: journal::hex(&digest),
         }))
     }
+}
+
+fn dropped_status((member, dropped): (String, quarantine::Dropped)) -> DroppedStatus {
+    DroppedStatus { member, messages: dropped.messages, at: dropped.at }
 }
 
 fn entry(index: u64, row: quarantine::Row) -> QuarantineEntry {
@@ -214,18 +237,23 @@ fn agreements(world: &World) -> Vec<AgreementStatus> {
         agreement: agreement.reference(),
         provider: agreement.provider.to_string(),
         recipient: agreement.recipient.to_string(),
-        not_in_force: world.not_in_force(agreement, &status),
+        not_in_force: World::not_in_force(&status),
     })
     .collect()
 }
 
 fn reloaded(world: &World) -> ReloadReport {
-    let in_force: BTreeSet<_> = world.in_force().map(|agreement| agreement.reference()).collect();
+    // By the parties too: others may give their agreement the same id.
+    let name =
+        |reference: &str, provider: &str, recipient: &str| format!("{reference} ({provider} to {recipient})");
+    let in_force: BTreeSet<_> =
+        world.in_force().map(|a| name(&a.reference(), a.provider.as_str(), a.recipient.as_str())).collect();
     let notes = agreements(world).into_iter().filter_map(|a| {
         let why = a.not_in_force?;
-        Some(match in_force.contains(&a.agreement) {
-            true => format!("The agreement {} is in force, except that {why}.", a.agreement),
-            false => format!("The agreement {} isn't in force: {why}.", a.agreement),
+        let name = name(&a.agreement, &a.provider, &a.recipient);
+        Some(match in_force.contains(&name) {
+            true => format!("The agreement {name} is in force, except that {why}."),
+            false => format!("The agreement {name} isn't in force: {why}."),
         })
     });
     ReloadReport {

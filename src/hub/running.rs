@@ -5,16 +5,18 @@ use crate::bus::{BatchLimits, Bus};
 use crate::config::{HubConfig, SecretSource};
 use crate::event::MemberName;
 use crate::hub::check::Rules;
+use crate::hub::quarantine::Ceilings;
 use crate::hub::release::Release;
+use crate::hub::tiling::{self, Tiling};
 use crate::hub::world::{Sources, World};
-use crate::hub::{HubFault, Shared, Topology, intake, record};
+use crate::hub::{HubFault, Shared, Topology, erase, intake, witness};
 use crate::keys::{Jwk, Jwks, KeyUse, PrivateKey};
 use crate::metrics::Metrics;
 use crate::seal::{self, MasterKey};
 use crate::store::Store;
 use crate::tasks::stopped;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -34,6 +36,12 @@ pub struct HubOptions {
     pub segment_bytes: u64,
     /// How long a refused message is kept, in days.
     pub quarantine_days: u32,
+    /// The most that is kept of one member's refused messages.
+    pub quarantine_ceilings: Ceilings,
+    /// How long a payload is kept once it is delivered, in days.
+    pub replay_days: u32,
+    /// The log of erasures.
+    pub erasures: PathBuf,
     /// Free disk space below which nothing is taken in, in bytes.
     pub low_water_bytes: u64,
     /// Where members, agreements and schemas are.
@@ -56,8 +64,14 @@ impl HubOptions {
                 bytes: limits.batch_bytes,
                 linger: limits.linger(),
             },
-            segment_bytes: record::DEFAULT_SEGMENT_BYTES,
+            segment_bytes: config.store.segment_bytes(),
             quarantine_days: config.quarantine.days,
+            quarantine_ceilings: Ceilings {
+                items: config.quarantine.max_items,
+                bytes: config.quarantine.max_bytes(),
+            },
+            replay_days: config.retention.replay_days,
+            erasures: config.erasure.log.clone(),
             low_water_bytes: config.store.low_water_bytes(),
             sources: Sources {
                 members: config.members.clone(),
@@ -72,9 +86,10 @@ impl HubOptions {
 pub struct Hub {
     pub(super) shared: Arc<Shared>,
     pub(super) topology: Arc<dyn Topology>,
-    bus: Arc<dyn Bus>,
+    pub(super) bus: Arc<dyn Bus>,
     stop_intake: watch::Sender<bool>,
-    stop_release: watch::Sender<bool>,
+    pub(super) stop_release: watch::Sender<bool>,
+    stop_tiling: watch::Sender<bool>,
     released: Mutex<BTreeSet<MemberName>>,
     /// Held while the world is replaced: of two reloads at the same time, each
     /// would number the agreements in force, and start a new member's release.
@@ -105,11 +120,16 @@ impl Hub {
         topology: Arc<dyn Topology>,
         metrics: Arc<Metrics>,
     ) -> Result<Arc<Hub>, HubFault> {
-        let keys = Keys::read(config)?;
+        let (keys, checkpoint) = Keys::read(config)?;
+        let witnesses = witness::all(&config.journal.witness)?;
+        // Before anything is added to a journal that can't go on.
+        let writer = tiling::open(&store, &config.name, checkpoint).await?;
         let world = World::load(&HubOptions::of(config).sources, agreements::today())?;
         let world = world.adopt(&store, &keys.public).await?;
         let hub = Hub::build(config, store, master, bus, topology, metrics, keys, world).await?;
         hub.release_all(&hub.shared.world()).await?;
+        let tiling = Tiling::new(Arc::clone(&hub.shared), writer, &config.journal, witnesses);
+        hub.spawn(false, tiling.run(hub.stop_tiling.subscribe()));
         let shared = Arc::clone(&hub.shared);
         hub.spawn(true, intake::run(shared, Arc::clone(&hub.bus), hub.stop_intake.subscribe()));
         hub.spawn(false, rounds(Arc::downgrade(&hub), hub.stop_release.subscribe()));
@@ -125,7 +145,7 @@ impl Hub {
         bus: Arc<dyn Bus>,
         topology: Arc<dyn Topology>,
     ) -> Result<Arc<Hub>, HubFault> {
-        let keys = Keys::read(config)?;
+        let (keys, _) = Keys::read(config)?;
         let world = World::load(&HubOptions::of(config).sources, agreements::today())?;
         Hub::build(config, store, master, bus, topology, Metrics::new(), keys, world).await
     }
@@ -153,13 +173,17 @@ impl Hub {
             metrics,
             world,
         )?;
+        let shared = Arc::new(shared);
+        erase::fill_index(&shared)?;
+        erase::catch_up(&shared, topology.as_ref()).await?;
         let (ended, endings) = mpsc::unbounded_channel();
         Ok(Arc::new(Hub {
-            shared: Arc::new(shared),
+            shared,
             topology,
             bus,
             stop_intake: watch::Sender::new(false),
             stop_release: watch::Sender::new(false),
+            stop_tiling: watch::Sender::new(false),
             released: Mutex::default(),
             reloading: tokio::sync::Mutex::default(),
             ended,
@@ -201,9 +225,14 @@ impl Hub {
         self.stop_intake.send_replace(true);
         let mut endings = self.endings.lock().await;
         let mut first_fault = None;
-        while self.running.load(Relaxed) > 0
-            && let Some(ended) = endings.recv().await
-        {
+        loop {
+            match self.running.load(Relaxed) {
+                0 => break,
+                // The journal is published up to what the others wrote last.
+                1 => drop(self.stop_tiling.send_replace(true)),
+                _ => {}
+            }
+            let Some(ended) = endings.recv().await else { break };
             self.running.fetch_sub(1, Relaxed);
             // A recipient's release goes on until intake has ended.
             if ended.intake || ended.result.is_err() {
@@ -280,12 +309,25 @@ async fn rounds(hub: Weak<Hub>, mut stop: watch::Receiver<bool>) -> Result<(), H
         if forgotten > 0 {
             tracing::info!(forgotten, "messages in quarantine were forgotten, their time being over");
         }
+        let expired = hub.expire(jiff::Timestamp::now(), &stop).await?;
+        if expired.events > 0 {
+            tracing::info!(
+                events = expired.events,
+                segments = expired.segments,
+                "payloads were removed, being delivered and their days over"
+            );
+        }
     }
 }
 
 fn read_key(path: &Path, passphrase: Option<&SecretSource>) -> Result<PrivateKey, HubFault> {
     let passphrase = passphrase.map(SecretSource::read).transpose()?;
     Ok(PrivateKey::read(path, passphrase.as_ref().map(|p| p.as_str()))?)
+}
+
+/// The key with which the hub of `config` signs deliveries.
+pub(super) fn delivery_key(config: &HubConfig) -> Result<PrivateKey, HubFault> {
+    read_key(&config.keys.delivery, config.keys.delivery_passphrase.as_ref())
 }
 
 /// The hub's own keys.
@@ -295,12 +337,19 @@ struct Keys {
 }
 
 impl Keys {
-    fn read(config: &HubConfig) -> Result<Keys, HubFault> {
-        let delivery = read_key(&config.keys.delivery, config.keys.delivery_passphrase.as_ref())?;
+    /// Reads them, and the one that signs checkpoints.
+    fn read(config: &HubConfig) -> Result<(Keys, PrivateKey), HubFault> {
+        let delivery = delivery_key(config)?;
         let checkpoint = read_key(&config.keys.checkpoint, config.keys.checkpoint_passphrase.as_ref())?;
         let public = own_keys(&delivery, &checkpoint);
-        Ok(Keys { delivery, public })
+        Ok((Keys { delivery, public }, checkpoint))
     }
+}
+
+/// The public keys of the hub of `config`, as its members know them. Reads its
+/// private ones.
+pub fn published_keys(config: &HubConfig) -> Result<Jwks, HubFault> {
+    Ok(Keys::read(config)?.0.public)
 }
 
 /// The hub's public keys.

@@ -3,7 +3,9 @@
 use crate::bus::embedded::Broker;
 use crate::bus::manage::Queues;
 use crate::bus::{BusFault, Fut};
-use crate::event::MemberName;
+use crate::event::{MemberName, Message};
+use crate::hub::HubFault;
+use crate::hub::erase::InQueues;
 
 /// The queues of a bus.
 pub trait Topology: Send + Sync {
@@ -13,6 +15,13 @@ pub trait Topology: Send + Sync {
     /// How many messages and bytes of `queue` aren't acknowledged; none where
     /// that isn't known.
     fn depth(&self, queue: &str) -> Option<(u64, u64)>;
+
+    /// Takes the messages about a person out of the queues and off the disk.
+    /// Returns how many that waited were replaced; none where the queues are out
+    /// of the hub's reach.
+    fn erase<'a>(&'a self, _: &'a InQueues<'a>) -> Fut<'a, Result<Option<u64>, HubFault>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
 }
 
 impl Topology for Broker {
@@ -22,6 +31,13 @@ impl Topology for Broker {
 
     fn depth(&self, queue: &str) -> Option<(u64, u64)> {
         self.queue_depth(queue)
+    }
+
+    fn erase<'a>(&'a self, person: &'a InQueues<'a>) -> Fut<'a, Result<Option<u64>, HubFault>> {
+        Box::pin(async move {
+            let fate = |queue: &str, _: &str, message: &Message| person.fate(queue, message);
+            Ok(Some(self.rewrite(&fate).await?))
+        })
     }
 }
 

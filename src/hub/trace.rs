@@ -25,7 +25,10 @@ pub(super) fn trace(shared: &Shared, source: &str, id: &str) -> Result<TraceRepo
     let place = (index - first) as usize;
     let class = &row.classes[usize::from(row.events[place].0)];
     let slot = shared.store.read(SLOTS_LOG, index * SLOT, SLOT as usize)?;
-    let erased = slot.iter().all(|byte| *byte == 0);
+    let gone = match slot.iter().all(|byte| *byte == 0) {
+        true => Some(shared.why_gone(index)?.as_str().to_owned()),
+        false => None,
+    };
     report.taken_in = Some(TraceIntake {
         at: row.at,
         index,
@@ -33,14 +36,14 @@ pub(super) fn trace(shared: &Shared, source: &str, id: &str) -> Result<TraceRepo
         event_type: class.event_type.to_string(),
         schema: format!("urn:pirogue:schema:{}:{}", class.event_type, class.version),
         signed_by: row.kids.get(usize::from(row.signed[place])).cloned().unwrap_or_default(),
-        erased_at: erased.then_some(0),
+        gone,
     });
     let world = shared.world();
-    for member in world.directory.members() {
+    for member in &shared.recipients()? {
         let recipient = member.as_str();
         let Some(cursor) = shared.progress(member)? else { continue };
         if cursor.decided <= index {
-            if class.publisher.as_ref() != Some(member) {
+            if class.publisher.as_ref() != Some(member) && world.directory.contains(recipient) {
                 report.undecided.push(recipient.to_owned());
             }
             continue;
@@ -107,7 +110,7 @@ fn decision(
 impl DecisionRow {
     /// The number of the message of the event at `place`: those of the schemas
     /// come first, then those of the events that are delivered, in order.
-    fn sequence_of(&self, place: usize, classes: impl Iterator<Item = u16>) -> u64 {
+    pub(super) fn sequence_of(&self, place: usize, classes: impl Iterator<Item = u16>) -> u64 {
         let before = classes.take(place).enumerate().filter(|(at, class)| {
             let rule = &self.rules[usize::from(*class)];
             matches!(rule, Rule::Own | Rule::Granted { .. }) && !self.skipped.contains(&(*at as u32))

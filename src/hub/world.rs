@@ -13,7 +13,6 @@ use crate::schema::{EventSchema, Registry};
 use crate::store::Store;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -35,8 +34,6 @@ pub struct World {
     pub directory: Directory,
     /// The agreements.
     pub agreements: Agreements,
-    /// The agreements that grant what no schema has, and what that is.
-    pub unfit: BTreeMap<String, String>,
     /// The schemas.
     pub registry: Registry,
     /// The hub's own types.
@@ -59,10 +56,39 @@ pub(super) struct InForce {
     pub reference: String,
     provider: MemberName,
     recipient: MemberName,
+    /// SHA-256 of the text that they signed.
+    digest: [u8; 32],
     grants: Vec<(EventType, Vec<u32>)>,
 }
 
+/// Where the text of an agreement is kept: by its parties too, since others may
+/// give theirs the same id.
+pub(super) fn text_key(reference: &str, provider: &MemberName, recipient: &MemberName) -> Vec<u8> {
+    format!("agreement/{reference}/{provider}/{recipient}").into_bytes()
+}
+
 impl InForce {
+    /// Whether it is `other`, whatever of its grants counts: an id is its parties'
+    /// own, and they may have signed another text under it since.
+    fn is(&self, other: &InForce) -> bool {
+        self.reference == other.reference
+            && self.provider == other.provider
+            && self.recipient == other.recipient
+            && self.digest == other.digest
+    }
+
+    /// What the journal says of it.
+    fn entry(&self, at: i64, in_force: bool) -> Leaf {
+        Leaf::new(&Entry::Agreement {
+            at,
+            reference: self.reference.clone(),
+            provider: self.provider.to_string(),
+            recipient: self.recipient.to_string(),
+            digest: self.digest,
+            in_force,
+        })
+    }
+
     /// Whether it grants events of `class` from `publisher` to `recipient`.
     pub(super) fn covers(&self, publisher: &str, recipient: &str, class: &Class) -> bool {
         self.provider.as_str() == publisher
@@ -83,26 +109,9 @@ impl World {
             Some(folder) => Registry::load(folder)?,
             None => Registry::embedded()?,
         };
-        let agreements = Agreements::load(&sources.agreements, &directory)?;
-        let exists = |event_type: &EventType, version: u32, path: &str| {
-            let schema = registry
-                .get(event_type.as_str(), version)
-                .ok_or_else(|| format!("there is no version {version} of {event_type}"))?;
-            match path {
-                "*" => Ok(()),
-                path => schema.project(&[path.to_owned()]).map(drop).map_err(|fault| fault.to_string()),
-            }
-        };
-        // An agreement that grants what isn't there grants nothing: its parties
-        // meant something else than what the hub could give.
-        let mut unfit = BTreeMap::new();
-        for (agreement, _) in agreements.all(day) {
-            if let Some(sentence) = agreement.check_against(&exists).into_iter().next() {
-                unfit.insert(agreement.reference(), sentence);
-            }
-        }
+        let agreements = Agreements::load(&sources.agreements, &directory)?.fit_to(&registry);
         let hub_types = HubTypes::of(&registry)?;
-        Ok(World { directory, agreements, unfit, registry, hub_types, set: 0, day, cuts: RwLock::default() })
+        Ok(World { directory, agreements, registry, hub_types, set: 0, day, cuts: RwLock::default() })
     }
 
     /// The grant of an event type from `provider` to `recipient` that is in
@@ -116,10 +125,7 @@ impl World {
         version: u32,
         day: Date,
     ) -> Option<(&Arc<Agreement>, &Grant)> {
-        let found = self.agreements.grant(provider, recipient, event_type, version, day);
-        found.filter(|(agreement, _)| {
-            self.unfit.is_empty() || !self.unfit.contains_key(&agreement.reference())
-        })
+        self.agreements.grant(provider, recipient, event_type, version, day)
     }
 
     /// The projection of a schema to `fields`, made once.
@@ -146,7 +152,6 @@ impl World {
     pub(super) fn in_force(&self) -> impl Iterator<Item = &Arc<Agreement>> {
         let all = self.agreements.all(self.day).filter(|(_, status)| status.is_in_force());
         all.map(|(agreement, _)| agreement)
-            .filter(|agreement| !self.unfit.contains_key(&agreement.reference()))
     }
 
     /// `agreement` as the row of its set keeps it: with the grants that count,
@@ -170,18 +175,18 @@ impl World {
             reference: agreement.reference(),
             provider: provider.clone(),
             recipient: recipient.clone(),
+            digest: agreement.digest(),
             grants: grants.map(|grant| (grant.event_type.clone(), grant.versions.clone())).collect(),
         }
     }
 
-    /// Why `agreement` isn't in force, or isn't for all that it grants; none
-    /// where it is.
-    pub(super) fn not_in_force(&self, agreement: &Agreement, status: &Status) -> Option<String> {
-        match (self.unfit.get(&agreement.reference()), status) {
-            (Some(unfit), _) => Some(unfit.clone()),
-            (None, Status::InForce) => None,
-            (None, Status::NotInForce(reason)) => Some(reason.to_string()),
-            (None, Status::InForceExcept(conflicts)) => {
+    /// Why an agreement of this status isn't in force, or isn't for all that it
+    /// grants; none where it is.
+    pub(super) fn not_in_force(status: &Status) -> Option<String> {
+        match status {
+            Status::InForce => None,
+            Status::NotInForce(reason) => Some(reason.to_string()),
+            Status::InForceExcept(conflicts) => {
                 let conflicts: Vec<_> = conflicts.iter().map(ToString::to_string).collect();
                 Some(conflicts.join("; "))
             }
@@ -203,35 +208,24 @@ impl World {
         let mut rows: Vec<(Vec<u8>, Option<Vec<u8>>)> = Vec::new();
         let mut leaves = self.changed_keys(store, own, at, &mut rows)?;
 
-        let in_force: Vec<&Arc<Agreement>> = self.in_force().collect();
-        let set: Vec<InForce> = in_force.iter().map(|a| self.as_in_force(a)).collect();
+        let in_force: Vec<(&Arc<Agreement>, InForce)> =
+            self.in_force().map(|agreement| (agreement, self.as_in_force(agreement))).collect();
         let (number, last) = current_set(store)?;
         let mut adopted = number;
-        if set != last {
-            for agreement in &in_force {
-                if !last.iter().any(|a| a.reference == agreement.reference()) {
-                    leaves.push(Leaf::new(&Entry::Agreement {
-                        at,
-                        reference: agreement.reference(),
-                        digest: Sha256::digest(agreement.note()).into(),
-                        in_force: true,
-                    }));
+        if !in_force.iter().map(|(_, now)| now).eq(&last) {
+            // First what ended: another text may come into force under its name.
+            let ended = last.iter().filter(|before| !in_force.iter().any(|(_, now)| now.is(before)));
+            leaves.extend(ended.map(|before| before.entry(at, false)));
+            for (agreement, now) in &in_force {
+                if !last.iter().any(|before| before.is(now)) {
+                    leaves.push(now.entry(at, true));
                     // The text is kept: what was decided under it must stay
                     // explicable when the file is gone.
-                    let key = format!("agreement/{}", agreement.reference()).into_bytes();
+                    let key = text_key(&now.reference, &now.provider, &now.recipient);
                     rows.push((key, Some(agreement.note().as_bytes().to_vec())));
                 }
             }
-            for ended in last.iter().filter(|a| !set.iter().any(|b| b.reference == a.reference)) {
-                let key = format!("agreement/{}", ended.reference).into_bytes();
-                let text = store.get(&key)?.unwrap_or_default();
-                leaves.push(Leaf::new(&Entry::Agreement {
-                    at,
-                    reference: ended.reference.clone(),
-                    digest: Sha256::digest(&text).into(),
-                    in_force: false,
-                }));
-            }
+            let set: Vec<&InForce> = in_force.iter().map(|(_, now)| now).collect();
             adopted = number + 1;
             rows.push((set_key(adopted), Some(encode_row(&set))));
         }
@@ -350,7 +344,7 @@ pub struct HubTypes(BTreeMap<EventType, Arc<EventSchema>>);
 impl HubTypes {
     fn of(registry: &Registry) -> Result<HubTypes, HubFault> {
         let mut types = BTreeMap::new();
-        for name in [super::SCHEMA_PUBLISHED, super::REJECTED, super::WITHHELD] {
+        for name in [super::SCHEMA_PUBLISHED, super::REJECTED, super::WITHHELD, super::ERASED] {
             let missing = HubFault::Damaged("a schema of the hub's own types isn't built in");
             let Some(schema) = registry.get(name, 1) else { return Err(missing) };
             let Ok(event_type) = EventType::parse(name) else { return Err(missing) };

@@ -73,9 +73,14 @@ pub enum Entry {
     Agreement {
         /// When.
         at: i64,
-        /// The agreement, `ID:VERSION`.
+        /// The agreement, `ID:VERSION`: its parties' own name for it.
         reference: String,
-        /// SHA-256 of its text.
+        /// Who gives.
+        provider: String,
+        /// Who gets.
+        recipient: String,
+        /// SHA-256 of the text that both signed (C2SP signed-note), without its
+        /// signatures: these may stand in any order, and change with a key.
         digest: [u8; 32],
         /// Whether it came into force; otherwise it ended.
         in_force: bool,
@@ -116,8 +121,9 @@ impl Entry {
                     out.raw(&seconds.to_le_bytes());
                 }
             }
-            Entry::Agreement { at, reference, digest, in_force } => {
-                out.start(5, *at).text(reference).raw(digest).raw(&[u8::from(*in_force)]);
+            Entry::Agreement { at, reference, provider, recipient, digest, in_force } => {
+                out.start(5, *at).text(reference).text(provider).text(recipient);
+                out.raw(digest).raw(&[u8::from(*in_force)]);
             }
         }
         out.0
@@ -167,6 +173,8 @@ impl Entry {
             5 => Entry::Agreement {
                 at,
                 reference: rest.text()?,
+                provider: rest.text()?,
+                recipient: rest.text()?,
                 digest: rest.array()?,
                 in_force: match rest.array()? {
                     [0] => false,
@@ -258,8 +266,15 @@ mod tests {
                     validity
                 }
             ),
-            (any::<i64>(), text, any::<[u8; 32]>(), any::<bool>()).prop_map(
-                |(at, reference, digest, in_force)| Entry::Agreement { at, reference, digest, in_force }
+            (any::<i64>(), text, text, text, any::<[u8; 32]>(), any::<bool>()).prop_map(
+                |(at, reference, provider, recipient, digest, in_force)| Entry::Agreement {
+                    at,
+                    reference,
+                    provider,
+                    recipient,
+                    digest,
+                    in_force
+                }
             ),
         ]
     }

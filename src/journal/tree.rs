@@ -1,5 +1,6 @@
 //! Merkle tree hashing, RFC 6962 section 2.1.
 
+use super::Head;
 use sha2::{Digest, Sha256};
 
 /// A node's hash: SHA-256.
@@ -10,7 +11,8 @@ pub fn leaf_hash(entry: &[u8]) -> Hash {
     Sha256::new().chain_update([0]).chain_update(entry).finalize().into()
 }
 
-fn node_hash(left: &Hash, right: &Hash) -> Hash {
+/// The hash of two nodes: `SHA-256(0x01 || left || right)`.
+pub(super) fn node_hash(left: &Hash, right: &Hash) -> Hash {
     Sha256::new().chain_update([1]).chain_update(left).chain_update(right).finalize().into()
 }
 
@@ -43,11 +45,12 @@ impl Frontier {
 
     /// The root over all leaves; of no leaves, SHA-256 of nothing.
     pub fn root(&self) -> Hash {
-        let mut subtrees = self.subtrees.iter().rev();
-        match subtrees.next() {
-            None => Sha256::digest([]).into(),
-            Some(smallest) => subtrees.fold(*smallest, |right, left| node_hash(left, &right)),
-        }
+        fold(&self.subtrees)
+    }
+
+    /// The number of leaves, and the root over them.
+    pub fn head(&self) -> Head {
+        Head { size: self.size(), root: self.root() }
     }
 
     /// The frontier's bytes: the size in 8 bytes, little-endian, then the
@@ -68,17 +71,57 @@ impl Frontier {
     }
 }
 
-/// Lowercase hexadecimal.
-pub(super) fn hex(hash: &Hash) -> String {
+/// The root over the roots of full subtrees, largest first; of none, SHA-256 of
+/// nothing.
+pub(super) fn fold(subtrees: &[Hash]) -> Hash {
+    match subtrees.split_last() {
+        None => Sha256::digest([]).into(),
+        Some((smallest, larger)) => larger.iter().rfold(*smallest, |right, left| node_hash(left, &right)),
+    }
+}
+
+/// Appends the roots of the full subtrees of `nodes`, largest first, to `roots`.
+pub(super) fn subtrees(nodes: &[Hash], roots: &mut Vec<Hash>) {
+    let mut rest = nodes;
+    while let Some(log) = rest.len().checked_ilog2() {
+        let (largest, tail) = rest.split_at(1 << log);
+        roots.push(tile_root(largest));
+        rest = tail;
+    }
+}
+
+/// The root of a full subtree over `nodes`, as many as a power of two.
+pub(super) fn tile_root(nodes: &[Hash]) -> Hash {
+    let mut level = nodes.to_vec();
+    while level.len() > 1 {
+        level = level.chunks(2).map(|pair| node_hash(&pair[0], &pair[pair.len() - 1])).collect();
+    }
+    level.first().copied().unwrap_or_default()
+}
+
+/// Lowercase hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    hash.iter().fold(String::with_capacity(64), |mut out, b| {
-        let _ = write!(out, "{b:02x}");
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
         out
     })
 }
 
+/// The `N` bytes of as many pairs of hexadecimal digits; none where it isn't so.
+pub fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    if text.len() != 2 * N || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(bytes)
+}
+
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
 
@@ -115,7 +158,7 @@ mod tests {
     }
 
     /// The definition of RFC 6962 section 2.1, word for word.
-    fn mth(leaves: &[Hash]) -> Hash {
+    pub(crate) fn mth(leaves: &[Hash]) -> Hash {
         match leaves {
             [] => Sha256::digest([]).into(),
             [leaf] => *leaf,

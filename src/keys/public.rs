@@ -1,7 +1,7 @@
 //! Public keys and their thumbprints.
 
 use super::{KeyFault, encode_base64url};
-use ed25519_dalek::{Signature, VerifyingKey};
+use ed25519_dalek::{Signature, Verifier, VerifyingKey};
 use sha2::{Digest, Sha256};
 use std::borrow::Borrow;
 use std::fmt;
@@ -90,9 +90,35 @@ impl PublicKey {
     /// Whether `signature` is this key's over `message`: strict verification,
     /// so that no signature has a second form (RFC 8032 section 5.1.7, and
     /// neither R nor the key of small order).
+    ///
+    /// The library's own strict verification decodes R for this, an eighth of its
+    /// time. But R is compared as bytes with what it has to be, so that only its
+    /// one canonical encoding passes; and of a point of small order that is known.
     pub fn verify(&self, message: &[u8], signature: &[u8; 64]) -> bool {
-        self.point.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
+        // The key isn't of small order: `from_bytes`.
+        !is_of_small_order(signature) && self.point.verify(message, &Signature::from_bytes(signature)).is_ok()
     }
+}
+
+/// The y of each of the eight points whose order divides 8, as it is encoded
+/// (RFC 8032 section 5.1.2); the last bit is x's sign, and not set here.
+const SMALL_ORDER: [[u8; 32]; 5] = [
+    *b"\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+    *b"\xec\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\
+       \xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
+    [0; 32],
+    *b"\x26\xe8\x95\x8f\xc2\xb2\x27\xb0\x45\xc3\xf4\x89\xf2\xef\x98\xf0\
+       \xd5\xdf\xac\x05\xd3\xc6\x33\x39\xb1\x38\x02\x88\x6d\x53\xfc\x05",
+    *b"\xc7\x17\x6a\x70\x3d\x4d\xd8\x4f\xba\x3c\x0b\x76\x0d\x10\x67\x0f\
+       \x2a\x20\x53\xfa\x2c\x39\xcc\xc6\x4e\xc7\xfd\x77\x92\xac\x03\x7a",
+];
+
+/// Whether R, the first half of a signature, is a point of small order in its
+/// canonical encoding.
+fn is_of_small_order(signature: &[u8; 64]) -> bool {
+    let mut y: [u8; 32] = std::array::from_fn(|at| signature[at]);
+    y[31] &= 0x7F;
+    SMALL_ORDER.contains(&y)
 }
 
 impl PartialEq for PublicKey {
@@ -189,6 +215,45 @@ pub(super) mod tests {
         );
         assert!(plain.is_ok());
         assert!(!key.public().verify(b"small order", &signature));
+    }
+
+    /// Of points of order 1, 2, 4 and 8 there are 1, 1, 2 and 4.
+    #[test]
+    fn the_points_of_small_order_are_all_known() {
+        let mut known = std::collections::BTreeSet::new();
+        for y in SMALL_ORDER {
+            for sign in [0, 0x80] {
+                let mut bytes = y;
+                bytes[31] |= sign;
+                let Ok(point) = VerifyingKey::from_bytes(&bytes) else { continue };
+                assert!(point.is_weak());
+                known.insert(point.to_edwards().compress().to_bytes());
+            }
+        }
+        assert_eq!(known.len(), 8);
+        for r in known {
+            let mut signature = [7; 64];
+            signature[..32].copy_from_slice(&r);
+            assert!(is_of_small_order(&signature), "{r:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_accepted_is_what_the_library_accepts_strictly(
+            message in any::<Vec<u8>>(), at in 0usize..96, bit in 0u8..8, spoil in any::<bool>(),
+        ) {
+            let key = rfc8037();
+            let mut signature = key.sign(&message);
+            if let (true, Some(byte)) = (spoil, signature.get_mut(at)) {
+                *byte ^= 1 << bit;
+            }
+            let strict = key.public().point.verify_strict(&message, &Signature::from_bytes(&signature));
+            prop_assert_eq!(key.public().verify(&message, &signature), strict.is_ok());
+            prop_assert_eq!(strict.is_ok(), !spoil || at >= 64);
+        }
     }
 
     /// S and S plus the order of the group are the same scalar.

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 pub const GRACE_SECONDS: i64 = 7 * 24 * 60 * 60;
 
 /// How a member's file ends.
-const FILE_ENDING: &str = ".jwks.json";
+pub const FILE_ENDING: &str = ".jwks.json";
 
 /// No key file is longer, in bytes: what is, isn't read.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;

@@ -1,9 +1,9 @@
 //! RabbitMQ as a configuration names it.
 
-use crate::bus::amqp::{Connection, Login, Options};
+use crate::bus::amqp::{Connection, Options};
 use crate::bus::manage::{ManageFault, Management};
 use crate::bus::{BusFault, Tls};
-use crate::config::{self, Broker, BrokerLogin, SecretFault};
+use crate::config::{self, Broker, SecretFault};
 
 /// Why RabbitMQ can't be connected to.
 #[derive(Debug, thiserror::Error)]
@@ -22,14 +22,7 @@ pub enum BrokerFault {
 /// A connection to the RabbitMQ at `url`, as `user` where the URL names no
 /// other. It is opened when it is first used.
 pub fn connection(url: &str, user: &str, broker: &Broker) -> Result<Connection, BrokerFault> {
-    let login = match (broker.login, &broker.password) {
-        (BrokerLogin::Certificate, _) => Login::Certificate,
-        (BrokerLogin::Password, Some(place)) => Login::Password(place.read()?),
-        (BrokerLogin::Password, None) => Login::Url,
-    };
-    let tls = Tls { ca: broker.ca.clone(), certificate: broker.certificate.clone(), key: broker.key.clone() };
-    let options =
-        Options { user: user.to_owned(), login, tls, name: format!("pirogue {user}"), ..Options::default() };
+    let options = Options::configured(user, broker)?;
     Ok(Connection::new(url, options)?)
 }
 

@@ -42,7 +42,14 @@ pub enum CallFault {
         /// What the system said.
         source: io::Error,
     },
-    /// The hub ended the connection, or answered something else than an answer.
+    /// The hub ended the connection and gave no answer.
+    #[error("the hub at {socket} ended before it answered: its log says why; start it again, and ask again: an erasure \
+        that it had written down is completed at its start", socket = .socket.display())]
+    Ended {
+        /// The socket.
+        socket: PathBuf,
+    },
+    /// The hub answered something else than an answer.
     #[error("the hub at {socket} gave no answer that this command understands: are both of the same version?",
         socket = .socket.display())]
     NotUnderstood {
@@ -51,24 +58,38 @@ pub enum CallFault {
     },
 }
 
+/// How long an answer to `request` may take. What sends or erases goes on until it
+/// is done, and says itself when it can't be.
+fn patience(request: &Request) -> Duration {
+    match request {
+        Request::Replay { .. } | Request::Erase { .. } => PATIENCE * 60 * 24,
+        _ => PATIENCE,
+    }
+}
+
 /// Asks the hub whose data folder is `data`, and waits for the answer, for a
-/// minute at most. Blocks the thread.
+/// minute at most; for a replay or an erasure, until it is done. Blocks the
+/// thread.
 pub fn call(data: &Path, request: &Request) -> Result<Answer, CallFault> {
     let socket = data.join(NAME);
     let fault = |source: io::Error| match source.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => CallFault::NoHub { data: data.to_owned() },
         ErrorKind::PermissionDenied => CallFault::NotAllowed { socket: socket.clone() },
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => CallFault::Ended { socket: socket.clone() },
         ErrorKind::WouldBlock | ErrorKind::TimedOut => CallFault::TooSlow { socket: socket.clone() },
         _ => CallFault::Io { socket: socket.clone(), source },
     };
     let not_understood = || CallFault::NotUnderstood { socket: socket.clone() };
     let mut stream = UnixStream::connect(&socket).map_err(fault)?;
-    stream.set_read_timeout(Some(PATIENCE)).map_err(fault)?;
+    stream.set_read_timeout(Some(patience(request))).map_err(fault)?;
     stream.set_write_timeout(Some(PATIENCE)).map_err(fault)?;
     let mut line = serde_json::to_vec(request).map_err(|_| not_understood())?;
     line.push(b'\n');
     stream.write_all(&line).map_err(fault)?;
     let mut answer = String::new();
     BufReader::new(stream).read_line(&mut answer).map_err(fault)?;
+    if !answer.ends_with('\n') {
+        return Err(CallFault::Ended { socket: socket.clone() });
+    }
     serde_json::from_str(&answer).map_err(|_| not_understood())
 }

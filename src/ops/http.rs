@@ -1,15 +1,18 @@
-//! Over HTTP: `/health`, `/metrics`, `/schemas/TYPE/VERSION`. Nothing here
-//! changes anything, and nothing is about a person.
+//! Over HTTP: `/health`, `/metrics`, `/schemas/TYPE/VERSION`, and the journal
+//! below `/journal/`. Nothing here changes anything, and nothing is about a
+//! person.
 
+use crate::fault::ListenFault;
 use crate::hub::operator::{Answer, Handler, Request};
 use crate::metrics;
+use crate::ops::journal::{self, Published};
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use serde_json::json;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,55 +21,36 @@ use tokio::net::TcpListener;
 /// How long the hub may take to answer before it counts as failing.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Why the port can't be had.
-#[derive(Debug, thiserror::Error)]
-pub enum HttpFault {
-    /// Another program has it.
-    #[error("another program already listens on {0}: stop it, or set http.listen to another port")]
-    PortInUse(SocketAddr),
-    /// Ports below 1024 are the system's.
-    #[error("this user may not listen on {0}: set http.listen to a port from 1024 on")]
-    NotAllowed(SocketAddr),
-    /// The address isn't one of this machine.
-    #[error("{0} isn't an address of this machine: set http.listen to one that is")]
-    NotHere(SocketAddr),
-    /// The system refused.
-    #[error("it isn't possible to listen on {address}: {source}")]
-    Io {
-        /// The address and port.
-        address: SocketAddr,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
 /// Takes the port `address`; port 0 is any free one.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, HttpFault> {
-    TcpListener::bind(address).await.map_err(|source| match source.kind() {
-        ErrorKind::AddrInUse => HttpFault::PortInUse(address),
-        ErrorKind::PermissionDenied => HttpFault::NotAllowed(address),
-        ErrorKind::AddrNotAvailable => HttpFault::NotHere(address),
-        _ => HttpFault::Io { address, source },
-    })
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, ListenFault> {
+    TcpListener::bind(address).await.map_err(|source| ListenFault::of(address, "http.listen", source))
 }
 
-/// Answers on `listener` until `until` is done, then ends what is under way.
+/// Answers on `listener`, for the hub `handler` and its journal `published`,
+/// until `until` is done, then ends what is under way.
 ///
 /// Fails only where the system does.
 pub async fn serve(
     listener: TcpListener,
     handler: Arc<dyn Handler>,
+    published: Published,
     until: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    axum::serve(listener, router(handler)).with_graceful_shutdown(until).await
+    axum::serve(listener, router(handler, published)).with_graceful_shutdown(until).await
 }
 
-fn router(handler: Arc<dyn Handler>) -> Router {
+fn router(handler: Arc<dyn Handler>, published: Published) -> Router {
+    let journal = Router::new()
+        .route("/journal/checkpoint", get(journal::checkpoint))
+        .route("/journal/checkpoint.cosigned", get(journal::cosigned))
+        .route("/journal/tile/{*path}", get(journal::tile))
+        .with_state(Arc::new(published));
     Router::new()
         .route("/health", get(health))
         .route("/metrics", get(metrics))
         .route("/schemas/{event_type}/{version}", get(schema))
         .with_state(handler)
+        .merge(journal)
 }
 
 /// Asks the hub; a hub that doesn't answer in time is an answer too.
@@ -128,6 +112,7 @@ fn unavailable(answer: Answer) -> Response {
 mod tests {
     use super::*;
     use crate::hub::operator::StatusReport;
+    use sha2::Digest;
     use std::pin::Pin;
     use std::sync::Mutex;
 
@@ -153,18 +138,33 @@ mod tests {
     }
 
     async fn get(handler: Arc<Fake>, path: &str) -> (u16, String, String) {
+        let published = Published::new("/nowhere".into(), None).unwrap();
+        let response = fetch(handler, published, path, None).await;
+        (response.0, response.1["content-type"].to_str().unwrap().to_owned(), response.2)
+    }
+
+    async fn fetch(
+        handler: Arc<Fake>,
+        published: Published,
+        path: &str,
+        token: Option<&str>,
+    ) -> (u16, reqwest::header::HeaderMap, String) {
         let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let serving = tokio::spawn(serve(listener, handler, async {
+        let serving = tokio::spawn(serve(listener, handler, published, async {
             let _ = stopped.await;
         }));
         // Another test may have chosen it before.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let response = client.get(format!("http://{address}{path}")).send().await.unwrap();
-        let content_type = response.headers()["content-type"].to_str().unwrap().to_owned();
-        let answer = (response.status().as_u16(), content_type, response.text().await.unwrap());
+        let mut request = client.get(format!("http://{address}{path}"));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        let response = request.send().await.unwrap();
+        let headers = response.headers().clone();
+        let answer = (response.status().as_u16(), headers, response.text().await.unwrap());
         drop(client);
         stop.send(()).unwrap();
         serving.await.unwrap().unwrap();
@@ -207,6 +207,69 @@ mod tests {
         for path in ["/schemas/nc.a.b/2", "/schemas/nc.a.b/01", "/schemas/nc.a.b/one", "/schemas/nc.x.y/1"] {
             assert_eq!(get(hub(&[]), path).await.0, 404, "{path}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_journal_comes_with_its_headers_and_its_entries_for_who_has_a_token() {
+        let folder = tempfile::tempdir().unwrap();
+        for path in
+            ["tile/0/000", "tile/0/001.p/7", "tile/entries/000", "tile/entries/001.p/7", "recent/0.log"]
+        {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "bytes").unwrap();
+        }
+        std::fs::write(folder.path().join("checkpoint"), "nc\n").unwrap();
+        let readers = folder.path().join("readers");
+        let digest: String =
+            sha2::Sha256::digest("letmein").iter().map(|byte| format!("{byte:02x}")).collect();
+        std::fs::write(&readers, format!("other {}\naudit {digest}\n", "0".repeat(64))).unwrap();
+        let published = Published::new(folder.path().into(), Some(readers.clone())).unwrap();
+        let get = async |path: &str, token| {
+            let (status, headers, body) = fetch(hub(&[]), published.clone(), path, token).await;
+            let text =
+                |name| headers.get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
+            (status, text("content-type"), text("cache-control"), body)
+        };
+        let (status, kind, cache, body) = get("/journal/checkpoint", None).await;
+        assert_eq!((status, kind.as_str(), cache.as_str()), (200, "text/plain; charset=utf-8", "no-store"));
+        assert_eq!(body, "nc\n");
+        for (path, token, cache) in [
+            ("/journal/tile/0/000", None, "public, max-age=31536000, immutable"),
+            ("/journal/tile/0/001.p/7", None, "public, max-age=60, immutable"),
+            ("/journal/tile/entries/000", Some("letmein"), "private, max-age=31536000, immutable"),
+            ("/journal/tile/entries/001.p/7", Some("letmein"), "private, max-age=60, immutable"),
+        ] {
+            let got = get(path, token).await;
+            let expected = (200, "application/octet-stream".into(), cache.into(), "bytes".into());
+            assert_eq!(got, expected, "{path}");
+        }
+        for token in [None, Some("letmeout"), Some("")] {
+            let (status, _, _, body) = get("/journal/tile/entries/000", token).await;
+            assert!(status == 401 && body.contains("members and auditors"), "{body}");
+        }
+        for path in [
+            "/journal/tile/0/002",
+            "/journal/tile/0/0",
+            "/journal/tile/0/000/",
+            "/journal/tile/..%2Fcheckpoint",
+            "/journal/tile/0/..%2F..%2F..%2Freaders",
+            "/journal/tile/%252e%252e/checkpoint",
+            "/journal/checkpoint.cosigned",
+            "/journal/readers",
+            "/journal/recent/0.log",
+            "/journal/tile/",
+        ] {
+            assert_eq!(get(path, Some("letmein")).await.0, 404, "{path}");
+        }
+        // Struck out, and nobody any more.
+        std::fs::write(&readers, "").unwrap();
+        assert_eq!(get("/journal/tile/entries/000", Some("letmein")).await.0, 401);
+        std::fs::remove_file(&readers).unwrap();
+        assert_eq!(get("/journal/tile/entries/000", Some("letmein")).await.0, 503);
+        let closed = Published::new(folder.path().into(), None).unwrap();
+        let (status, _, body) = fetch(hub(&[]), closed, "/journal/tile/entries/000", Some("letmein")).await;
+        assert!(status == 403 && body.contains("journal.readers"), "{body}");
     }
 
     #[tokio::test]

@@ -7,5 +7,7 @@
 pub mod broker;
 pub mod client;
 pub mod http;
+pub mod journal;
+pub mod log;
 pub mod node;
 pub mod socket;

@@ -7,14 +7,18 @@ use crate::bus::manage::Queues;
 use crate::bus::{Bus, BusFault, HUB};
 use crate::config::{BusSetting, ConnectConfig, HubConfig};
 use crate::connect::{Connect, ConnectFault};
+use crate::fault::ListenFault;
 use crate::hub::operator::{Answer, Handler, Request};
 use crate::hub::{self, Hub, HubFault, Provisioned, Topology};
+use crate::journal;
 use crate::metrics::Metrics;
 use crate::ops::broker::{self, BrokerFault};
+use crate::ops::journal::{Published, ReadersFault};
 use crate::ops::{http, socket};
 use crate::seal::MasterKey;
 use crate::store::{Sealing, Store, StoreFault, StoreOptions};
 use crate::tasks::stopped;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -41,7 +45,17 @@ pub enum NodeFault {
     Socket(#[from] socket::SocketFault),
     /// The port can't be taken.
     #[error(transparent)]
-    Http(#[from] http::HttpFault),
+    Http(#[from] ListenFault),
+    /// The file of those who may read the journal can't be used.
+    #[error(transparent)]
+    Readers(#[from] ReadersFault),
+    /// A member of this process is configured for the embedded bus, and the hub
+    /// is on RabbitMQ.
+    #[error("{member}: its bus is \"embedded\", but the hub is on RabbitMQ: set its bus to the broker's URL")]
+    OtherBus {
+        /// The member.
+        member: String,
+    },
     /// A member's side can't start or go on.
     #[error("{member}: {fault}")]
     Connect {
@@ -61,11 +75,18 @@ pub struct HubNode {
     serving: JoinSet<()>,
 }
 
-/// A running node: a hub on the embedded bus, and members in its process.
+/// A running node: a hub, and members in its process.
 pub struct Node {
     node: HubNode,
-    broker: Broker,
+    carrier: Carrier,
     members: Vec<Connect>,
+}
+
+/// What carries the messages of a node.
+enum Carrier {
+    Embedded(Broker),
+    /// Each member's connection.
+    Rabbit(BTreeMap<String, Arc<dyn Bus>>),
 }
 
 /// What the hub of `config`, which doesn't run, answers to `request` from its
@@ -133,6 +154,7 @@ impl HubNode {
         bus: Arc<dyn Bus>,
         topology: Arc<dyn Topology>,
     ) -> Result<HubNode, NodeFault> {
+        let published = Published::new(config.data.join(journal::FOLDER), config.journal.readers.clone())?;
         let hub = Hub::start(config, store, master, bus, topology, Metrics::new()).await?;
         let stop = watch::Sender::new(false);
         let mut serving = JoinSet::new();
@@ -147,7 +169,7 @@ impl HubNode {
             let mut until = stop.subscribe();
             serving.spawn(async move {
                 if let Err(fault) =
-                    http::serve(listener, handler, async move { stopped(&mut until).await }).await
+                    http::serve(listener, handler, published, async move { stopped(&mut until).await }).await
                 {
                     tracing::error!(%fault, "HTTP isn't answered any more");
                 }
@@ -181,27 +203,54 @@ impl HubNode {
 }
 
 impl Node {
-    /// Starts the hub of `config` on the embedded bus, with the members of
-    /// `members` in this process.
+    /// Starts the hub of `config` on its bus, with the members of `members` in
+    /// this process.
     pub async fn start(config: &HubConfig, members: &[ConnectConfig]) -> Result<Node, NodeFault> {
-        // What can fail for a plain reason comes first: a port in use.
-        let listener = bind(config).await?;
-        let (store, master) = open(config).await?;
-        let broker = embedded(config, &store, &master)?;
-        let topology: Arc<dyn Topology> = Arc::new(broker.clone());
-        let node = HubNode::start(config, listener, store, &master, broker.connect(HUB), topology).await?;
-        let mut node = Node { node, broker, members: Vec::new() };
+        let (node, carrier) = match &config.bus {
+            BusSetting::Amqp(url) => {
+                let node = HubNode::on_rabbitmq(config, url).await?;
+                (node, Carrier::Rabbit(BTreeMap::new()))
+            }
+            BusSetting::Embedded => {
+                // What can fail for a plain reason comes first: a port in use.
+                let listener = bind(config).await?;
+                let (store, master) = open(config).await?;
+                let broker = embedded(config, &store, &master)?;
+                let topology: Arc<dyn Topology> = Arc::new(broker.clone());
+                let bus = broker.connect(HUB);
+                let node = HubNode::start(config, listener, store, &master, bus, topology).await?;
+                (node, Carrier::Embedded(broker))
+            }
+        };
+        let mut node = Node { node, carrier, members: Vec::new() };
         for member in members {
-            match Connect::start(member, node.broker.connect(&member.member)).await {
+            match node.start_member(member).await {
                 Ok(connect) => node.members.push(connect),
                 Err(fault) => {
                     // What was started ends in good order.
                     let _ = node.stop().await;
-                    return Err(NodeFault::Connect { member: member.member.clone(), fault });
+                    return Err(fault);
                 }
             }
         }
         Ok(node)
+    }
+
+    async fn start_member(&mut self, config: &ConnectConfig) -> Result<Connect, NodeFault> {
+        let member = &config.member;
+        let bus = match (&mut self.carrier, &config.bus) {
+            (Carrier::Rabbit(connections), BusSetting::Amqp(url)) => {
+                let bus: Arc<dyn Bus> = Arc::new(broker::connection(url, member, &config.broker)?);
+                connections.insert(member.clone(), Arc::clone(&bus));
+                bus
+            }
+            (Carrier::Rabbit(_), BusSetting::Embedded) => {
+                return Err(NodeFault::OtherBus { member: member.clone() });
+            }
+            (Carrier::Embedded(broker), _) => broker.connect(member),
+        };
+        let started = Connect::start(config, bus).await;
+        started.map_err(|fault| NodeFault::Connect { member: member.clone(), fault })
     }
 
     /// The hub.
@@ -209,9 +258,13 @@ impl Node {
         self.node.hub()
     }
 
-    /// The embedded bus.
-    pub fn broker(&self) -> &Broker {
-        &self.broker
+    /// The bus as `user` has it. On RabbitMQ only the members of this process
+    /// have one here.
+    pub fn bus(&self, user: &str) -> Option<Arc<dyn Bus>> {
+        match &self.carrier {
+            Carrier::Embedded(broker) => Some(broker.connect(user)),
+            Carrier::Rabbit(connections) => connections.get(user).map(Arc::clone),
+        }
     }
 
     /// The members that run in this process.

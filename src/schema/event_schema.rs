@@ -4,7 +4,7 @@ use super::avro;
 use super::datum::{Datum, check_body};
 use super::encode::encode_record;
 use super::fault::{DataFault, SchemaFault};
-use super::model::RecordType;
+use super::model::{Field, RecordType};
 use super::parse::subjects;
 use super::projection::Projection;
 use super::render::{render, render_expanded};
@@ -121,15 +121,38 @@ impl EventSchema {
         self.root.paths()
     }
 
+    /// The paths of the fields that hold a value and no further fields, in the
+    /// schema's order.
+    pub fn value_paths(&self) -> Vec<String> {
+        self.root.leaves()
+    }
+
     /// What the property `property` (`pii`, `format`, …) of the field at `path`
     /// says.
     pub fn property(&self, path: &str, property: &str) -> Option<&str> {
+        self.field(path)?.extra.get(property)?.as_str()
+    }
+
+    /// What the field at `path` is, in French and English: `Nom de naissance. /
+    /// Birth name.`
+    pub fn doc_of(&self, path: &str) -> Option<&str> {
+        self.field(path)?.doc.as_deref()
+    }
+
+    /// What the field at `path` tells about a person: its own `pii`, or that of
+    /// the nearest record that it is in; none where neither is marked.
+    pub fn pii_of(&self, path: &str) -> Option<&str> {
+        let ends = path.match_indices('.').map(|(at, _)| at).chain([path.len()]);
+        ends.filter_map(|end| self.property(&path[..end], "pii")).next_back()
+    }
+
+    fn field(&self, path: &str) -> Option<&Field> {
         let mut record = &self.root;
         let mut names = path.split('.').peekable();
         while let Some(name) = names.next() {
             let field = record.fields.iter().find(|f| f.name == name)?;
             if names.peek().is_none() {
-                return field.extra.get(property)?.as_str();
+                return Some(field);
             }
             record = field.ty.record()?;
         }

@@ -20,6 +20,7 @@ mod embedded;
 mod encode;
 mod event_schema;
 mod fault;
+mod json_schema;
 mod model;
 mod parse;
 mod projection;

@@ -15,6 +15,7 @@ use crate::event::SchemaRef;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use strsim::levenshtein;
 
 /// A schema cut down to what one grant gives.
 #[derive(Debug)]
@@ -297,22 +298,7 @@ impl Grants {
 fn nearest(path: &str, known: &[String]) -> Vec<String> {
     let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
     let mut ranked: Vec<(usize, &String)> =
-        known.iter().map(|k| (distance(path, k).min(1 + distance(&last(path), &last(k))), k)).collect();
+        known.iter().map(|k| (levenshtein(path, k).min(1 + levenshtein(&last(path), &last(k))), k)).collect();
     ranked.sort();
     ranked.into_iter().take(3).map(|(_, k)| k.clone()).collect()
-}
-
-/// Levenshtein's distance, in bytes: paths are ASCII.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }

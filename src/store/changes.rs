@@ -167,8 +167,8 @@ impl<'a> Tx<'a> {
         if let Some(value) = self.own.rows.get(key).or_else(|| self.group.rows.get(key)) {
             return value.clone();
         }
-        match self.shared.tree.get(key) {
-            Ok(value) => value.map(|v| v.to_vec()),
+        match self.shared.state.get(key) {
+            Ok(value) => value,
             Err(error) => {
                 let _ = self.fault.set(self.shared.state_fault(&error));
                 None

@@ -1,19 +1,19 @@
 //! The one thread that writes.
 
 use super::changes::{Changes, Tx};
-use super::disk::{Disk, Step};
-use super::fault::of_sled;
 use super::head::Head;
+use super::redo::Redo;
+use super::settle::{Failure, Settler, Share, Unsettled};
 use super::{Shared, StoreFault, rows};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fs::File;
-use std::io;
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
 /// A group isn't made larger than this many appended bytes by waiting work.
 const GROUP_BYTES: usize = 32 << 20;
@@ -21,10 +21,17 @@ const GROUP_BYTES: usize = 32 << 20;
 /// How many logs are kept open for writing.
 const OPEN_FILES: usize = 128;
 
-/// How many logs are fdatasynced at once. Those that wait together share a write
-/// of the file system's journal: sixty logs, one after the other, take ten times
-/// as long.
-const SYNCS_AT_ONCE: usize = 16;
+/// Commits are settled once their records have so many bytes,
+const SETTLE_BYTES: u64 = 8 << 20;
+
+/// or once the first of them has waited for so long, unless set otherwise.
+const SETTLE_AFTER: Duration = Duration::from_secs(1);
+
+/// So many bytes of records wait at most while the ones before them settle.
+const UNSETTLED_BYTES: u64 = 4 * SETTLE_BYTES;
+
+/// How often a committer that has nothing to do looks whether it can settle.
+const GLANCE: Duration = Duration::from_millis(20);
 
 /// A work that waits, with who waits for it.
 pub(super) trait Work: Send {
@@ -86,28 +93,42 @@ where
 }
 
 pub(super) struct Committer {
-    pub(super) shared: Arc<Shared>,
-    pub(super) disk: Disk,
-    pub(super) head: Head,
-    pub(super) files: HashMap<String, File>,
-    /// The state's file: sled's own flush doesn't empty a disk's cache.
-    pub(super) state: File,
-    /// How many redo rows the last commit left, all of them done.
-    pub(super) redone: u32,
-    /// Logs whose file is unlinked, and whose row says that it may not be.
-    pub(super) unlinked: Vec<String>,
-}
-
-/// What failed, for the sentence.
-struct Failure {
-    path: PathBuf,
-    action: &'static str,
-    error: String,
+    shared: Arc<Shared>,
+    /// What HEAD says once all that is committed is settled.
+    head: Head,
+    files: HashMap<String, Arc<File>>,
+    redo: Redo,
+    settler: Settler,
+    unsettled: Unsettled,
+    /// Since when there is something that isn't settled.
+    since: Option<Instant>,
+    settle_after: Duration,
 }
 
 impl Committer {
+    /// A committer that goes on after the commit that `head` tells of.
+    /// What it commits is settled after `settle_after` at the latest.
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        head: Head,
+        redo: Redo,
+        settler: Settler,
+        settle_after: Option<Duration>,
+    ) -> Committer {
+        Committer {
+            shared: Arc::clone(shared),
+            head,
+            files: HashMap::new(),
+            redo,
+            settler,
+            unsettled: Unsettled::default(),
+            since: None,
+            settle_after: settle_after.unwrap_or(SETTLE_AFTER),
+        }
+    }
+
     pub(super) fn run(mut self, queue: &Receiver<Box<dyn Work>>) {
-        while let Ok(first) = queue.recv() {
+        while let Some(first) = self.next(queue) {
             let mut group = Changes::default();
             let mut works = Vec::new();
             let mut next = Some(first);
@@ -140,87 +161,91 @@ impl Committer {
             for work in works {
                 work.answer(&outcome);
             }
+            self.settle_behind();
+        }
+        // Whoever opens the folder next needn't do it.
+        if self.since.is_some()
+            && self.shared.failed.get().is_none()
+            && let Err(fault) = self.settle()
+        {
+            tracing::warn!(%fault, "what is committed isn't settled; the next start does it");
+        }
+    }
+
+    /// The next work; none where nobody can send one any more. Settles while it
+    /// waits.
+    fn next(&mut self, queue: &Receiver<Box<dyn Work>>) -> Option<Box<dyn Work>> {
+        loop {
+            let Some(since) = self.since else { return queue.recv().ok() };
+            let left = self.settle_after.saturating_sub(since.elapsed()).max(GLANCE);
+            match queue.recv_timeout(left) {
+                Ok(work) => return Some(work),
+                Err(RecvTimeoutError::Timeout) => self.settle_behind(),
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
         }
     }
 
     fn commit_or_die(&mut self, group: Changes) -> Result<(), StoreFault> {
-        // sled panics on some failures of the disk.
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.commit(group))).unwrap_or_else(|_| {
-            let path = self.disk.folder.join("state");
-            Err(Failure { path, action: "written", error: "sled panicked".to_owned() })
-        });
-        outcome.map_err(|failure| {
-            let fault = StoreFault::Failed(format!(
-                "the store in {} stopped, since {} couldn't be {} ({}); what was acknowledged is kept: \
-                 see that the disk works and has space, then start again",
-                self.disk.folder.display(),
-                failure.path.display(),
-                failure.action,
-                failure.error,
-            ));
-            let _ = self.shared.failed.set(fault.clone());
-            fault
-        })
+        self.commit(group).map_err(|failure| failure.kill(&self.shared))?;
+        self.shared.failed.get().cloned().map_or(Ok(()), Err)
     }
 
-    fn commit(&mut self, mut group: Changes) -> Result<(), Failure> {
-        let batch = self.prepare(&mut group)?;
-        let head = self.head.render().map_err(|e| failure(&self.disk, "HEAD", "written", e))?;
-        self.append(&group, &head)?;
-        let shared = self.shared.clone();
-        // Published before the state names them, so that a row that is seen
-        // never points at bytes that can't be read.
-        shared.logs.grow(group.appends.iter().map(|(log, append)| (log.as_str(), append.end())));
-        self.apply(batch)?;
-        for log in &group.deleted {
-            shared.logs.forget(log);
+    fn commit(&mut self, group: Changes) -> Result<(), Failure> {
+        // First: a disk that is full refuses most of it here, and nothing has
+        // happened.
+        self.append(&group)?;
+        let written = self.redo.write(self.head.commit + 1, &group);
+        written.map_err(|e| Failure::at(self.redo.active(), "written", e))?;
+        self.since.get_or_insert_with(Instant::now);
+        self.apply(group)?;
+        if self.redo.is_to_wipe() { self.forget() } else { Ok(()) }
+    }
+
+    /// Appends the bytes to their logs.
+    pub(super) fn append(&mut self, group: &Changes) -> Result<(), Failure> {
+        if self.files.len() + group.appends.len() > OPEN_FILES {
+            self.files.retain(|log, _| group.appends.contains_key(log));
         }
-        self.overwrite(&group)?;
-        self.disk.publish_head().map_err(|e| failure(&self.disk, "HEAD", "replaced", e))?;
-        shared.commits.store(self.head.commit, Ordering::Release);
-        for log in &group.deleted {
-            self.files.remove(log);
-            match self.disk.unlink(log) {
-                Ok(()) => self.unlinked.push(log.clone()),
-                // Its row makes the next start try again.
-                Err(error) => tracing::warn!(log, %error, "a deleted log couldn't be removed from the disk"),
+        let disk = &*self.shared.disk;
+        for (log, append) in &group.appends {
+            let failure = |action, error| Failure::new(disk, log, action, error);
+            let file = match self.files.entry(log.clone()) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => {
+                    let file = disk.open_log(log, append.start).map_err(|e| failure("opened", e))?;
+                    new.insert(Arc::new(file))
+                }
+            };
+            disk.write(file, append.start, &append.bytes).map_err(|e| failure("written", e))?;
+            if !self.unsettled.logs.contains_key(log) {
+                self.unsettled.logs.insert(log.clone(), Arc::clone(file));
             }
         }
         Ok(())
     }
 
-    /// Appends the bytes to their logs, and makes them durable; meanwhile the
-    /// next HEAD, under its temporary name.
-    fn append(&mut self, group: &Changes, head: &str) -> Result<(), Failure> {
-        if self.files.len() + group.appends.len() > OPEN_FILES {
-            self.files.retain(|log, _| group.appends.contains_key(log));
+    /// Brings state and logs up to a commit whose record is durable, and whose
+    /// bytes are appended.
+    pub(super) fn apply(&mut self, mut group: Changes) -> Result<(), Failure> {
+        let rows = self.prepare(&mut group);
+        let shared = Arc::clone(&self.shared);
+        // Published before the state names them, so that a row that is seen
+        // never points at bytes that can't be read.
+        shared.logs.grow(group.appends.iter().map(|(log, append)| (log.as_str(), append.end())));
+        shared.state.put(rows);
+        for log in &group.deleted {
+            shared.logs.forget(log);
         }
-        for (log, append) in &group.appends {
-            let failure = |action, error| failure(&self.disk, log, action, error);
-            let file = match self.files.entry(log.clone()) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(new) => {
-                    new.insert(self.disk.open_log(log, append.start).map_err(|e| failure("opened", e))?)
-                }
-            };
-            self.disk.write(file, append.start, &append.bytes).map_err(|e| failure("written", e))?;
-        }
-        let written: Vec<_> =
-            group.appends.keys().filter_map(|log| self.files.get(log).map(|f| (log.as_str(), f))).collect();
-        sync_all(&self.disk, &written, Some(head))
+        self.overwrite(&group)?;
+        shared.commits.store(self.head.commit, Ordering::Release);
+        Ok(())
     }
 
-    /// Makes one batch of the rows, with the store's own. Brings `self.head` up
-    /// to what it will be after the commit.
-    fn prepare(&mut self, group: &mut Changes) -> Result<sled::Batch, Failure> {
-        let state = |e: sled::Error| failure(&self.disk, "state", "written", of_sled(e));
+    /// The rows of a commit, with the store's own. Brings `self.head` up to what
+    /// it is after the commit.
+    fn prepare(&mut self, group: &mut Changes) -> HashMap<Vec<u8>, Option<Vec<u8>>> {
         let mut rows = std::mem::take(&mut group.rows);
-        for number in 0..self.redone {
-            rows.insert(rows::redo(number), None);
-        }
-        for log in self.unlinked.drain(..) {
-            rows.insert(rows::gone(&log), None);
-        }
         for (log, append) in &group.appends {
             let before = (append.start > 0).then_some(append.start);
             self.head.grow(log, before, append.end());
@@ -231,92 +256,96 @@ impl Committer {
             if length > 0 {
                 self.head.shrink(log, length);
                 rows.insert(rows::log(log), None);
-                rows.insert(rows::gone(log), Some(Vec::new()));
             }
-        }
-        self.redone = 0;
-        for (log, offset, bytes) in &group.overwrites {
-            rows.insert(rows::redo(self.redone), Some(rows::overwriting(log, *offset, bytes)));
-            self.redone += 1;
         }
         for (name, value) in &group.marks {
             rows.insert(rows::mark(name), Some(value.clone().into_bytes()));
         }
         self.head.marks.append(&mut group.marks);
-
-        let mut batch = sled::Batch::default();
-        for (key, value) in rows {
-            let known = self.shared.tree.contains_key(&key).map_err(state)?;
-            match value {
-                Some(value) => {
-                    self.head.rows += u64::from(!known);
-                    batch.insert(key, value);
-                }
-                None if known => {
-                    self.head.rows -= 1;
-                    batch.remove(key);
-                }
-                None => {}
-            }
-        }
-        self.head.rows += u64::from(self.head.commit == 0);
         self.head.commit += 1;
-        batch.insert(rows::COMMIT, rows::pair(self.head.commit, self.head.rows));
-        Ok(batch)
+        rows
     }
 
-    /// Applies the batch to the state, and makes it durable.
-    fn apply(&mut self, batch: sled::Batch) -> Result<(), Failure> {
-        let applied = self.disk.step(Step::State, || self.shared.tree.apply_batch(batch).map_err(of_sled));
-        applied.map_err(|e| failure(&self.disk, "state", "written", e))?;
-        let flushed = self.disk.step(Step::Flush, || {
-            self.shared.tree.flush().map_err(of_sled)?;
-            self.state.sync_data()
-        });
-        flushed.map_err(|e| failure(&self.disk, "state", "flushed", e))
-    }
-
-    fn overwrite(&mut self, group: &Changes) -> Result<(), Failure> {
-        let mut touched: HashMap<&str, File> = HashMap::new();
+    /// Does a commit's overwritings. Its removals are done once these are
+    /// durable: a removed log leaves its key nowhere.
+    pub(super) fn overwrite(&mut self, group: &Changes) -> Result<(), Failure> {
+        let disk = &*self.shared.disk;
         for (log, offset, bytes) in &group.overwrites {
-            let failure = |e| failure(&self.disk, log, "overwritten", e);
-            let file = match touched.entry(log) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(new) => new.insert(open_to_overwrite(&self.disk, log).map_err(failure)?),
+            let failure = |e| Failure::new(disk, log, "overwritten", e);
+            let file = match self.unsettled.logs.get(log) {
+                Some(file) => Arc::clone(file),
+                None => {
+                    let file = match disk.open_to_overwrite(log) {
+                        Ok(file) => Arc::new(file),
+                        // It was removed before the process ended.
+                        Err(error) if error.kind() == ErrorKind::NotFound && group.deleted.contains(log) => {
+                            continue;
+                        }
+                        Err(error) => return Err(failure(error)),
+                    };
+                    self.unsettled.logs.insert(log.clone(), Arc::clone(&file));
+                    file
+                }
             };
-            self.disk.write(file, *offset, bytes).map_err(failure)?;
+            disk.write(&file, *offset, bytes).map_err(failure)?;
         }
-        let written: Vec<_> = touched.iter().map(|(log, file)| (*log, file)).collect();
-        sync_all(&self.disk, &written, None)
+        for log in &group.deleted {
+            self.files.remove(log);
+            self.unsettled.removed.push(log.clone());
+        }
+        Ok(())
     }
-}
 
-/// fdatasyncs the logs, many at once, and writes the next HEAD if there is
-/// one: a file system makes what waits together durable with one write of its
-/// journal.
-fn sync_all(disk: &Disk, logs: &[(&str, &File)], head: Option<&str>) -> Result<(), Failure> {
-    let sync = |logs: &[(&str, &File)]| {
-        logs.iter().try_for_each(|(log, file)| disk.sync(file).map_err(|e| failure(disk, log, "synced", e)))
-    };
-    let write = |head| disk.prepare_head(head).map_err(|e| failure(disk, "HEAD", "written", e));
-    let mut parts = logs.chunks(logs.len().div_ceil(SYNCS_AT_ONCE).max(1));
-    let first = parts.next().unwrap_or_default();
-    std::thread::scope(|scope| {
-        let syncs = parts.map(|part| scope.spawn(move || sync(part)));
-        let others: Vec<_> = syncs.chain(head.map(|head| scope.spawn(move || write(head)))).collect();
-        others.into_iter().fold(sync(first), |result, other| {
-            let other =
-                other.join().unwrap_or_else(|_| Err(failure(disk, "", "synced", "a thread panicked")));
-            result.and(other)
-        })
-    })
-}
+    /// Settles behind the commits, if it is time to.
+    fn settle_behind(&mut self) {
+        let Some(since) = self.since else { return };
+        let used = self.redo.used();
+        if (used < SETTLE_BYTES && since.elapsed() < self.settle_after) || self.shared.failed.get().is_some()
+        {
+            return;
+        }
+        if self.settler.is_busy() {
+            if used < UNSETTLED_BYTES {
+                return;
+            }
+            // Who commits next is told where this fails.
+            let _ = self.settler.wait();
+        }
+        self.begin();
+    }
 
-fn failure(disk: &Disk, name: &str, action: &'static str, error: impl ToString) -> Failure {
-    Failure { path: disk.folder.join(name), action, error: error.to_string() }
-}
+    /// Begins to settle all that is committed. Nothing is being settled.
+    fn begin(&mut self) {
+        self.redo.turn();
+        let rows = self.shared.state.begin_settling();
+        let (unsettled, head) = (std::mem::take(&mut self.unsettled), self.head.clone());
+        self.settler.begin(Share { unsettled, rows, head });
+        self.since = None;
+    }
 
-/// Opens a log that is there, to overwrite in it.
-pub(super) fn open_to_overwrite(disk: &Disk, log: &str) -> io::Result<File> {
-    std::fs::OpenOptions::new().write(true).open(disk.folder.join(log))
+    /// Settles all that is committed.
+    fn settle(&mut self) -> Result<(), StoreFault> {
+        self.settler.wait()?;
+        self.begin();
+        self.settler.wait()
+    }
+
+    /// Settles what a start did again.
+    pub(super) fn settle_start(&mut self) -> Result<(), StoreFault> {
+        self.settle()?;
+        match self.redo.is_to_wipe() {
+            true => self.forget().map_err(|failure| failure.kill(&self.shared)),
+            false => Ok(()),
+        }
+    }
+
+    /// Settles, and leaves nothing in the redo files: what was overwritten or
+    /// removed is there, too.
+    fn forget(&mut self) -> Result<(), Failure> {
+        // A failure has killed the store, and is told by it.
+        if self.settle().is_err() {
+            return Ok(());
+        }
+        self.redo.wipe().map_err(|e| Failure::at(self.redo.active(), "overwritten", e))
+    }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// A step of a commit: what a test can make fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// Opening a log for writing, perhaps creating it.
     Open,
     /// Appending to a log, or overwriting in it.
@@ -20,20 +20,26 @@ pub(super) enum Step {
     State,
     /// Flushing the state.
     Flush,
+    /// Writing to a redo file.
+    WriteRedo,
+    /// fdatasync of a redo file.
+    SyncRedo,
     /// Writing HEAD's temporary file.
     WriteHead,
     /// fsync of HEAD's temporary file.
     SyncHead,
     /// Renaming it into place.
     RenameHead,
-    /// Unlinking a deleted log.
+    /// Renaming a file into its place.
+    RenameFile,
+    /// Unlinking a deleted log, or a file.
     Unlink,
 }
 
 /// What a test makes of a step.
 #[cfg_attr(not(test), expect(dead_code, reason = "only tests make steps fail"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// It happens as it should.
     Happens,
     /// It fails, and nothing was done.
@@ -46,10 +52,14 @@ pub(super) enum Outcome {
 
 /// Makes steps fail, in tests.
 #[cfg(test)]
-pub(super) trait Faults: Send + Sync {
+pub(crate) trait Faults: Send + Sync {
     /// What is to become of the next step.
     fn next(&self, step: Step) -> Outcome;
 }
+
+/// What to do about a store that can't be what was written there.
+pub(super) const RESTORE: &str = "restore the whole data folder from one backup (taken while the hub was stopped, or as \
+                                  one snapshot), or, to begin anew, move the folder away";
 
 /// The name of a HEAD that isn't in its place yet.
 const NEXT_HEAD: &str = "HEAD.new";
@@ -106,7 +116,7 @@ impl Disk {
     }
 
     /// Creates `folder` with its parents, each durable.
-    fn create_folders(&self, folder: &Path) -> io::Result<()> {
+    pub(super) fn create_folders(&self, folder: &Path) -> io::Result<()> {
         if folder.is_dir() {
             return Ok(());
         }
@@ -118,8 +128,33 @@ impl Disk {
         Ok(())
     }
 
+    /// Creates the file at `path`, or empties it.
+    pub(super) fn create_file(&self, path: &Path) -> io::Result<File> {
+        self.create_folders(path.parent().unwrap_or(&self.folder))?;
+        let mut options = OpenOptions::new();
+        self.step(Step::Open, || options.write(true).create(true).truncate(true).mode(0o600).open(path))
+    }
+
+    /// Opens a redo file, and creates it where there is none.
+    pub(super) fn open_redo(&self, path: &Path) -> io::Result<File> {
+        if path.try_exists()? {
+            return OpenOptions::new().write(true).open(path);
+        }
+        let parent = path.parent().unwrap_or(&self.folder);
+        self.create_folders(parent)?;
+        let mut options = OpenOptions::new();
+        let file = self.step(Step::Open, || options.write(true).create_new(true).mode(0o600).open(path))?;
+        self.step(Step::SyncFolder, || sync_folder(parent))?;
+        Ok(file)
+    }
+
     pub(super) fn write(&self, file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        match self.outcome(Step::Write) {
+        self.write_as(Step::Write, file, offset, bytes)
+    }
+
+    /// Writes as the step `step`.
+    pub(super) fn write_as(&self, step: Step, file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        match self.outcome(step) {
             Outcome::Happens => file.write_all_at(bytes, offset),
             Outcome::NotDone => Err(no_space()),
             Outcome::Done => file.write_all_at(bytes, offset).and(Err(no_space())),
@@ -133,30 +168,18 @@ impl Disk {
 
     /// Replaces HEAD by `text`, durably.
     pub(super) fn replace_head(&self, text: &str) -> io::Result<()> {
-        self.prepare_head(text)?;
-        self.publish_head()
-    }
-
-    /// Writes `text` durably where [`Disk::publish_head`] takes it.
-    pub(super) fn prepare_head(&self, text: &str) -> io::Result<()> {
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let file = options.open(self.folder.join(NEXT_HEAD))?;
-        let text = text.as_bytes();
-        match self.outcome(Step::WriteHead) {
-            Outcome::Happens => file.write_all_at(text, 0)?,
-            Outcome::NotDone => return Err(no_space()),
-            Outcome::Done => file.write_all_at(text, 0).and(Err(no_space()))?,
-            Outcome::Torn => file.write_all_at(&text[..text.len() / 2], 0).and(Err(no_space()))?,
-        }
-        self.step(Step::SyncHead, || file.sync_all())
-    }
-
-    /// Puts what [`Disk::prepare_head`] wrote in HEAD's place, durably.
-    pub(super) fn publish_head(&self) -> io::Result<()> {
         let next = self.folder.join(NEXT_HEAD);
-        self.step(Step::RenameHead, || std::fs::rename(next, self.folder.join("HEAD")))?;
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true).mode(0o600).open(&next)?;
+        self.write_as(Step::WriteHead, &file, 0, text.as_bytes())?;
+        self.step(Step::SyncHead, || file.sync_all())?;
+        self.step(Step::RenameHead, || std::fs::rename(&next, self.folder.join("HEAD")))?;
         self.step(Step::SyncFolder, || sync_folder(&self.folder))
+    }
+
+    /// Opens a log that is there, to overwrite in it.
+    pub(super) fn open_to_overwrite(&self, log: &str) -> io::Result<File> {
+        OpenOptions::new().write(true).open(self.folder.join(log))
     }
 
     pub(super) fn unlink(&self, log: &str) -> io::Result<()> {

@@ -82,8 +82,10 @@ impl StoreFault {
 pub(super) fn of_sled(error: sled::Error) -> std::io::Error {
     match error {
         // A copy that sled makes of an error has the kind, and a text for
-        // programmers.
-        sled::Error::Io(error) if error.kind() == ErrorKind::StorageFull => ErrorKind::StorageFull.into(),
+        // programmers. One condition has one text, wherever it is met.
+        sled::Error::Io(error) if error.kind() == ErrorKind::StorageFull => {
+            std::io::Error::new(ErrorKind::StorageFull, "No space left on device")
+        }
         sled::Error::Io(error) => error,
         other => std::io::Error::other(other.to_string()),
     }

@@ -67,6 +67,9 @@ pub struct FrameLog {
 }
 
 impl FrameLog {
+    /// Where the first frame of a log begins.
+    pub const START: u64 = HEAD as u64;
+
     /// Creates the log `name` with a new key. `number` is never used for another
     /// log of the same sealing.
     pub fn create(tx: &mut Tx, sealing: &Sealing, name: String, number: u64) -> Result<FrameLog, StoreFault> {

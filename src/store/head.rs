@@ -1,10 +1,13 @@
-//! HEAD: what the last commit left, as a text that an operator can read.
+//! HEAD: what the last settled commit left, as a text that an operator can read.
 
+use super::{StoreFault, redo};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::Path;
 
 /// The version of the form on disk.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// The content of HEAD: the lower bound of what the store must hold. Logs are
 /// summed up by folder, so that HEAD stays small with any number of them; the
@@ -13,7 +16,7 @@ pub(super) const FORMAT: u32 = 1;
 #[serde(deny_unknown_fields)]
 pub(super) struct Head {
     pub format: u32,
-    /// The number of the last commit.
+    /// The number of the last commit that is wholly in logs and state.
     pub commit: u64,
     /// How many rows the state holds, the store's own among them.
     pub rows: u64,
@@ -79,6 +82,37 @@ impl Head {
     }
 }
 
+/// How often [`last_mark`] looks again where a store in use went on meanwhile.
+const LOOKS: usize = 20;
+
+/// The mark `name` in the data folder `dir`, as the last durable commit left it
+/// with [`super::Tx::mark`]; none where there is no store or no such mark. The
+/// store isn't opened, and may be in use.
+pub fn last_mark(dir: &Path, name: &str) -> Result<Option<String>, StoreFault> {
+    let path = dir.join("HEAD");
+    let mut looks = 0;
+    loop {
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(StoreFault::io(&path, "read", &error)),
+        };
+        let damaged = |why| StoreFault::refused(dir, format!("HEAD can't be used: {why}"));
+        let mut head = Head::parse(&text).map_err(damaged)?;
+        // What is committed and isn't settled is newer.
+        match redo::read(dir, head.commit) {
+            Ok(redone) => {
+                let newer =
+                    redone.records.into_iter().rev().find_map(|mut record| record.changes.marks.remove(name));
+                return Ok(newer.or_else(|| head.marks.remove(name)));
+            }
+            // The files may have been used again since HEAD was read.
+            Err(_) if looks < LOOKS => looks += 1,
+            Err(why) => return Err(StoreFault::refused(dir, why)),
+        }
+    }
+}
+
 fn folder_of(log: &str) -> &str {
     log.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
@@ -104,8 +138,8 @@ mod tests {
 
     #[test]
     fn a_head_of_another_format_is_refused() {
-        let text = Head::empty().render().unwrap().replace("\"format\": 1", "\"format\": 2");
-        assert!(Head::parse(&text).unwrap_err().contains("format is 2"));
+        let text = Head::empty().render().unwrap().replace("\"format\": 2", "\"format\": 1");
+        assert!(Head::parse(&text).unwrap_err().contains("format is 1"));
     }
 
     proptest! {

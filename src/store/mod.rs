@@ -7,58 +7,86 @@
 //! - **State** (`state/`) is one sled tree of small rows: lengths of the logs,
 //!   positions, one row per batch. It holds no payload and no key, since what
 //!   is removed from it stays readable in its file.
-//! - **HEAD** is a small text, replaced by rename after each commit. sled opens
-//!   a missing or cut file as an empty or older store without an error; HEAD
-//!   is how that is seen, and refused.
+//! - **Redo files** (`redo/`) are two, of which one takes a record of each
+//!   commit.
+//! - **HEAD** is a small text, replaced by rename when commits are settled. sled
+//!   opens a missing or cut file as an empty or older store without an error;
+//!   HEAD is how that is seen, and refused.
+//! - **Files** are published as they are, such as the journal's tiles: written
+//!   once, by whoever follows the commits.
 //!
 //! # A commit
 //!
 //! One thread takes all the work that waits, runs it in order, and makes it
-//! durable as one group: bytes appended to their logs and fdatasynced, one
-//! atomic batch of state with the lengths of the logs, flushed and fdatasynced
-//! (sled itself only calls `sync_file_range`, which doesn't empty a disk's
-//! cache), then HEAD. Then each is answered. So what isn't in the state doesn't
-//! count, and is cut off the logs at the next start; the state is at most one
-//! commit ahead of HEAD and never behind it.
+//! durable as one group: bytes are appended to their logs, all that changes is
+//! written as one record to a redo file, and that is fdatasynced. Then the rows
+//! are there to be read, in memory, and each work is answered.
 //!
-//! When a commit fails, the store is dead: it and every later one fail with the
-//! same sentence, until the folder is opened again.
+//! # Settling
+//!
+//! Behind the commits another thread fdatasyncs the logs, gives sled the rows of
+//! many commits as one atomic batch with the lengths of the logs, flushes and
+//! fdatasyncs it (sled itself only calls `sync_file_range`, which doesn't empty a
+//! disk's cache), and writes HEAD. From then on their records aren't needed. A
+//! commit that overwrites or removes is settled before it is answered, and then
+//! nothing of it is left in the redo files.
+//!
+//! At the next start what wasn't settled is done again from its records. What
+//! they don't tell of doesn't count, and is cut off the logs.
+//!
+//! When a commit or its settling fails, the store is dead: every later commit
+//! fails with the same sentence, until the folder is opened again.
 
 mod changes;
 mod committer;
 mod disk;
 mod fault;
+mod files;
 mod frames;
 mod head;
 mod ids;
 mod logs;
 mod opening;
+mod redo;
 mod rows;
+mod settle;
+mod state;
+mod syncs;
 #[cfg(test)]
 mod tests;
 
 pub use changes::Tx;
+#[cfg(test)]
+pub(crate) use disk::{Faults, Outcome, Step};
 pub use fault::StoreFault;
+pub use files::Files;
 pub use frames::{Frame, FrameLog, Sealing};
+pub use head::last_mark;
 pub use ids::Ids;
 pub use rows::{Row, Rows};
+#[cfg(test)]
+pub(crate) use tests::copy;
 
 use committer::{Task, Work};
 use logs::Logs;
+use state::{State, after_prefix};
 use std::fs::File;
 use std::ops::RangeBounds;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// How a store is opened.
 #[derive(Clone, Default)]
 pub struct StoreOptions {
     /// How many bytes of state sled keeps in memory; `None` is 64 MiB.
     pub state_cache: Option<u64>,
+    /// After how long commits are settled at the latest; `None` is a second.
+    pub settle_after: Option<Duration>,
     #[cfg(test)]
-    faults: Option<Arc<dyn disk::Faults>>,
+    pub(crate) faults: Option<Arc<dyn disk::Faults>>,
 }
 
 /// The store of one data folder, used by one process at a time. Cheap to clone;
@@ -69,12 +97,13 @@ pub struct Store(Arc<Handle>);
 /// What the committer and the readers share.
 struct Shared {
     folder: PathBuf,
-    tree: sled::Tree,
+    disk: Arc<disk::Disk>,
+    state: State,
     logs: Logs,
     commits: AtomicU64,
     /// Why the store is dead, once it is.
     failed: OnceLock<StoreFault>,
-    /// Held for as long as the store is open. After `tree`: fields are dropped
+    /// Held for as long as the store is open. After `state`: fields are dropped
     /// in their order, and the folder is free when sled has left it.
     _lock: File,
 }
@@ -175,19 +204,22 @@ impl Store {
     /// about it must go through a later commit.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreFault> {
         let shared = &self.0.shared;
-        Ok(shared.tree.get(key).map_err(|e| shared.state_fault(&e))?.map(|v| v.to_vec()))
+        shared.state.get(key).map_err(|e| shared.state_fault(&e))
     }
 
     /// The rows whose key begins with `prefix`, in the order of their keys, read
     /// as the iterator goes.
     pub fn scan(&self, prefix: &[u8]) -> Rows {
-        Rows::new(&self.0.shared, self.0.shared.tree.scan_prefix(prefix))
+        match after_prefix(prefix) {
+            Some(end) => self.range(prefix..end.as_slice()),
+            None => self.range(prefix..),
+        }
     }
 
     /// The rows whose key is in `keys`, in the order of their keys, read as the
     /// iterator goes.
     pub fn range<K: AsRef<[u8]>>(&self, keys: impl RangeBounds<K>) -> Rows {
-        Rows::new(&self.0.shared, self.0.shared.tree.range(keys))
+        Rows::new(&self.0.shared, self.0.shared.state.range(&keys))
     }
 
     /// The rows whose key begins with `prefix` and is `from` or after it.
@@ -231,6 +263,11 @@ impl Store {
     /// The names of the logs that begin with `prefix`, sorted.
     pub fn logs(&self, prefix: &str) -> Vec<String> {
         self.0.shared.logs.names(prefix)
+    }
+
+    /// Plain files in the folder `folder` of the data folder.
+    pub fn files(&self, folder: &str) -> Files {
+        Files::new(self, Arc::clone(&self.0.shared.disk), folder)
     }
 
     /// How many bytes are free on the disk of the folder, for this process.

@@ -1,10 +1,13 @@
 //! Opening a folder: what a crash leaves is mended, the rest is refused.
 
-use super::committer::{Committer, open_to_overwrite};
-use super::disk::{Disk, sync_folder};
+use super::committer::Committer;
+use super::disk::{Disk, RESTORE, sync_folder};
 use super::fault::of_sled;
 use super::head::Head;
 use super::logs::Logs;
+use super::redo::{self, Record, Redo};
+use super::settle::{Failure, Settler};
+use super::state::State;
 use super::{Shared, StoreFault, StoreOptions, rows};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
@@ -17,12 +20,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Folders of a store: a folder that has one of them, and no HEAD, has lost it.
-const PARTS: [&str; 6] = ["state", "segments", "slots", "ids", "bus", "journal"];
+const PARTS: [&str; 7] = ["state", "segments", "slots", "ids", "bus", "journal", "redo"];
 
 const STATE_CACHE: u64 = 64 << 20;
-
-const RESTORE: &str = "restore the whole data folder from one backup (taken while the hub was stopped, or as one \
-                       snapshot), or, to begin anew, move the folder away";
 
 pub(super) fn open(folder: &Path, options: StoreOptions) -> Result<(Arc<Shared>, Committer), StoreFault> {
     std::fs::DirBuilder::new()
@@ -36,57 +36,96 @@ pub(super) fn open(folder: &Path, options: StoreOptions) -> Result<(Arc<Shared>,
         #[cfg(test)]
         faults: options.faults,
     };
+    let disk = Arc::new(disk);
     let head = read_head(&disk)?;
 
     let state_folder = folder.join("state");
     let state_file = state_folder.join("db");
-    if head.commit > 0 && !state_file.is_file() {
-        let why = format!("HEAD tells of {} commits, and state/db is missing; {RESTORE}", head.commit);
-        return Err(StoreFault::refused(folder, why));
+    if head.commit > 0 {
+        if !state_file.is_file() {
+            let why = format!("HEAD tells of {} commits, and state/db is missing; {RESTORE}", head.commit);
+            return Err(StoreFault::refused(folder, why));
+        }
+        redo::are_there(folder)?;
     }
+    let redone = redo::read(folder, head.commit)
+        .map_err(|why| StoreFault::refused(folder, format!("{why}; {RESTORE}")))?;
+    let redo = Redo::open(&disk, &redone).map_err(|(path, e)| StoreFault::io(&path, "opened", &e))?;
     let tree = open_state(&state_folder, options.state_cache.unwrap_or(STATE_CACHE))?;
     let state = File::open(&state_file).map_err(|e| StoreFault::io(&state_file, "read", &e))?;
     if head.commit == 0 {
+        // sled leaves its configuration to the page cache, and reads it at each start.
         std::fs::set_permissions(&state_folder, Permissions::from_mode(0o700))
+            .and_then(|()| File::open(state_folder.join("conf"))?.sync_all())
             .and_then(|()| sync_folder(&state_folder))
             .and_then(|()| sync_folder(folder))
             .map_err(|e| StoreFault::io(&state_folder, "made durable", &e))?;
     }
 
-    let found = Found::read(folder, &tree, &head)?;
-    let recovered = found.head();
-    if recovered.commit == head.commit && recovered != head {
-        let why =
-            format!("HEAD and the state both tell of commit {}, and not of the same; {RESTORE}", head.commit);
-        return Err(StoreFault::refused(folder, why));
-    }
-    // Nothing is cut before everything is known to be there.
-    let torn = found.torn_logs(&disk)?;
-    mend_logs(&disk, &torn)?;
-    if recovered != head {
-        let text = recovered.render().map_err(|e| StoreFault::refused(folder, e.to_string()))?;
-        disk.replace_head(&text).map_err(|e| StoreFault::io(&folder.join("HEAD"), "written", &e))?;
-    }
-    let (redone, unlinked) = found.finish_commit(&disk)?;
+    let found = Found::read(folder, &tree)?;
+    let gone = last_deletions(&redone.records);
+    found.hold_to(folder, &head, &redone.records)?;
+    // Nothing is changed before everything is known to be there.
+    found.has_its_logs(&disk, &redone.records, &gone)?;
 
     let shared = Arc::new(Shared {
         folder: folder.to_owned(),
-        tree,
-        logs: Logs::new(folder.to_owned(), found.lengths),
-        commits: AtomicU64::new(recovered.commit),
+        disk: Arc::clone(&disk),
+        state: State::new(tree),
+        logs: Logs::new(folder.to_owned(), found.lengths.clone()),
+        commits: AtomicU64::new(found.commit),
         failed: OnceLock::new(),
         _lock: lock,
     });
-    let committer = Committer {
-        shared: shared.clone(),
-        disk,
-        head: recovered,
-        files: HashMap::new(),
-        state,
-        redone,
-        unlinked,
-    };
+    let settler = Settler::start(&shared, state, found.rows)
+        .map_err(|e| StoreFault::io(folder, "served by a thread", &e))?;
+    let is_settled = redone.records.is_empty() && !redo.is_to_wipe();
+    let mut committer = Committer::new(&shared, found.head(), redo, settler, options.settle_after);
+    if !is_settled {
+        tracing::info!(commits = redone.records.len(), "commits that weren't settled are done again");
+        mend(&mut committer, found.commit, redone.records, &gone).map_err(|failure| failure.kill(&shared))?;
+    }
+    cut_logs(&shared)?;
+    if !is_settled {
+        committer.settle_start()?;
+    }
     Ok((shared, committer))
+}
+
+/// Does again what wasn't settled: whole commits where they are after the one that
+/// the state has, `state`, and before it what they say of logs. `gone` is of
+/// [`last_deletions`].
+fn mend(
+    committer: &mut Committer,
+    state: u64,
+    records: Vec<Record>,
+    gone: &HashMap<String, u64>,
+) -> Result<(), Failure> {
+    for Record { commit, mut changes } in records {
+        // A log that a later commit removes needn't be there any more.
+        let stays = |log: &String| gone.get(log).is_none_or(|last| *last <= commit);
+        changes.overwrites.retain(|(log, _, _)| stays(log));
+        let (kept, removed) =
+            std::mem::take(&mut changes.appends).into_iter().partition(|(log, _)| stays(log));
+        changes.appends = kept;
+        committer.append(&changes)?;
+        if commit <= state {
+            committer.overwrite(&changes)?;
+        } else {
+            changes.appends.extend::<BTreeMap<_, _>>(removed);
+            committer.apply(changes)?;
+        }
+    }
+    Ok(())
+}
+
+/// The last of the commits that removes each log.
+fn last_deletions(records: &[Record]) -> HashMap<String, u64> {
+    let mut gone = HashMap::new();
+    for Record { commit, changes } in records {
+        gone.extend(changes.deleted.iter().map(|log| (log.clone(), *commit)));
+    }
+    gone
 }
 
 /// How long the lock of a store may be held by what is about to let it go: a
@@ -140,6 +179,26 @@ fn read_head(disk: &Disk) -> Result<Head, StoreFault> {
     }
 }
 
+/// Removes the snapshots that a start didn't finish. sled takes such a file for the
+/// newest snapshot, and then for a damaged one, for ever: a start that is killed
+/// or finds the disk full would have been the store's last (sled's issue 1527).
+/// One counts only under its final name, which it gets when it is on disk; what
+/// it tells is in the log, too.
+fn remove_unfinished_snapshots(folder: &Path) -> std::io::Result<()> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|end| end == "generating") {
+            std::fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
 fn open_state(folder: &Path, cache: u64) -> Result<sled::Tree, StoreFault> {
     let refused = |why: String| {
         let why = format!("sled can't open it ({why}); {RESTORE}");
@@ -148,6 +207,7 @@ fn open_state(folder: &Path, cache: u64) -> Result<sled::Tree, StoreFault> {
     // A store of this process that was just dropped leaves its lock a moment
     // later, when sled's own threads are done.
     let patience = Instant::now() + Duration::from_secs(5);
+    remove_unfinished_snapshots(folder).map_err(|e| StoreFault::io(folder, "cleared", &e))?;
     loop {
         let config = sled::Config::new()
             .path(folder)
@@ -191,15 +251,13 @@ struct Found {
     rows: u64,
     lengths: BTreeMap<String, u64>,
     marks: BTreeMap<String, String>,
-    redo: Vec<(String, u64, Vec<u8>)>,
-    gone: Vec<String>,
 }
 
 impl Found {
     /// Reads the state from end to end, and holds it to HEAD. sled can open a
     /// cut file as an older store, or as one with holes: the commit's number
     /// shows the one, reading and counting every row the other.
-    fn read(folder: &Path, tree: &sled::Tree, head: &Head) -> Result<Found, StoreFault> {
+    fn read(folder: &Path, tree: &sled::Tree) -> Result<Found, StoreFault> {
         let refused = |why: String| StoreFault::Refused { folder: folder.to_owned(), why };
         let unreadable = || refused(format!("a row of the state isn't what was written there; {RESTORE}"));
         let mut found = Found::default();
@@ -222,26 +280,9 @@ impl Found {
             } else if let Some(mark) = name(rows::MARK) {
                 let value = String::from_utf8(value.to_vec()).map_err(|_| unreadable())?;
                 found.marks.insert(mark, value);
-            } else if key.starts_with(rows::REDO) {
-                let (log, offset, bytes) = rows::read_overwriting(&value).ok_or_else(unreadable)?;
-                found.redo.push((log.to_owned(), offset, bytes.to_vec()));
-            } else if let Some(log) = name(rows::GONE) {
-                found.gone.push(log);
             } else {
                 return Err(unreadable());
             }
-        }
-        if found.commit < head.commit {
-            return Err(refused(format!(
-                "it is behind its HEAD: the state tells of {} commits and HEAD of {}; {RESTORE}",
-                found.commit, head.commit
-            )));
-        }
-        if found.commit > head.commit + 1 {
-            return Err(refused(format!(
-                "its HEAD is too old: the state tells of {} commits and HEAD of {}; {RESTORE}",
-                found.commit, head.commit
-            )));
         }
         if found.rows != count {
             return Err(refused(format!(
@@ -263,64 +304,85 @@ impl Found {
         head
     }
 
-    /// The logs that have bytes which were never committed, with the length to
-    /// which each was; refuses a log that lacks committed bytes.
-    fn torn_logs(&self, disk: &Disk) -> Result<Vec<(&str, u64)>, StoreFault> {
-        let refused = |why: String| Err(StoreFault::Refused { folder: disk.folder.clone(), why });
-        let mut torn = Vec::new();
-        for (log, &length) in &self.lengths {
-            let path = disk.folder.join(log);
-            let actual = match std::fs::metadata(&path) {
-                Ok(metadata) => metadata.len(),
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    return refused(format!(
-                        "{log} is missing and {length} bytes of it were committed; {RESTORE}"
-                    ));
-                }
-                Err(error) => return Err(StoreFault::io(&path, "read", &error)),
-            };
-            if actual < length {
-                return refused(format!("{log} has {actual} bytes and {length} were committed; {RESTORE}"));
-            }
-            if actual > length {
-                tracing::info!(log, bytes = actual - length, "cut off what was never committed");
-                torn.push((log.as_str(), length));
-            }
+    /// Refuses a state that isn't the one that HEAD tells of, brought forward by
+    /// some of the records after it.
+    fn hold_to(&self, folder: &Path, head: &Head, records: &[Record]) -> Result<(), StoreFault> {
+        let refused = |why: String| Err(StoreFault::refused(folder, format!("{why}; {RESTORE}")));
+        let (state, settled) = (self.commit, head.commit);
+        let last = records.last().map_or(settled, |record| record.commit);
+        if state < settled {
+            let why =
+                format!("it is behind its HEAD: the state tells of {state} commits and HEAD of {settled}");
+            return refused(why);
         }
-        Ok(torn)
+        if state > last {
+            let why =
+                format!("its HEAD is too old: the state tells of {state} commits and HEAD of {settled}");
+            return refused(why);
+        }
+        if state == settled && self.head() != *head {
+            return refused(format!("HEAD and the state both tell of commit {state}, and not of the same"));
+        }
+        Ok(())
     }
 
-    /// Does the overwritings and removals of the last commit, which may not have
-    /// been done. Returns how many overwritings, and which removals.
-    fn finish_commit(&self, disk: &Disk) -> Result<(u32, Vec<String>), StoreFault> {
-        for (log, offset, bytes) in &self.redo {
-            let done = match open_to_overwrite(disk, log) {
-                Ok(file) => disk.write(&file, *offset, bytes).and_then(|()| disk.sync(&file)),
-                // It was deleted by the same commit, and is gone already.
-                Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-                Err(error) => Err(error),
-            };
-            done.map_err(|e| StoreFault::io(&disk.folder.join(log), "overwritten", &e))?;
+    /// Refuses a log that lacks committed bytes which no record holds.
+    /// `gone` is of [`last_deletions`].
+    fn has_its_logs(
+        &self,
+        disk: &Disk,
+        records: &[Record],
+        gone: &HashMap<String, u64>,
+    ) -> Result<(), StoreFault> {
+        let refused = |why: String| Err(StoreFault::refused(&disk.folder, format!("{why}; {RESTORE}")));
+        // Where each log's first record begins, after its last removal.
+        let mut starts: HashMap<&str, u64> = HashMap::new();
+        for Record { commit, changes } in records {
+            for (log, append) in &changes.appends {
+                if gone.get(log).is_none_or(|last| last < commit) {
+                    starts.entry(log).or_insert(append.start);
+                }
+            }
         }
-        // A name can have been used again since.
-        let gone: Vec<_> = self.gone.iter().filter(|log| !self.lengths.contains_key(*log)).cloned().collect();
-        for log in &gone {
-            disk.unlink(log).map_err(|e| StoreFault::io(&disk.folder.join(log), "removed", &e))?;
+        for (log, &length) in &self.lengths {
+            if gone.get(log).is_some_and(|last| *last > self.commit) {
+                continue;
+            }
+            let length = starts.get(log.as_str()).copied().unwrap_or(length);
+            let path = disk.folder.join(log);
+            match std::fs::metadata(&path) {
+                Ok(metadata) if metadata.len() < length => {
+                    let actual = metadata.len();
+                    return refused(format!("{log} has {actual} bytes and {length} were committed"));
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound && length == 0 => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    return refused(format!("{log} is missing and {length} bytes of it were committed"));
+                }
+                Err(error) => return Err(StoreFault::io(&path, "read", &error)),
+            }
         }
-        Ok((self.redo.len() as u32, self.gone.clone()))
+        Ok(())
     }
 }
 
 /// Cuts what was never committed off the logs.
-fn mend_logs(disk: &Disk, torn: &[(&str, u64)]) -> Result<(), StoreFault> {
-    for (log, length) in torn {
-        let path = disk.folder.join(log);
+fn cut_logs(shared: &Shared) -> Result<(), StoreFault> {
+    for log in shared.logs.names("") {
+        let path = shared.folder.join(&log);
+        let length = shared.logs.len(&log);
         let cut = || {
-            let file = OpenOptions::new().write(true).open(&path)?;
-            file.set_len(*length)?;
-            file.sync_all()
+            let actual = std::fs::metadata(&path)?.len();
+            if actual > length {
+                tracing::info!(log, bytes = actual - length, "cut off what was never committed");
+                let file = OpenOptions::new().write(true).open(&path)?;
+                file.set_len(length)?;
+                file.sync_all()?;
+            }
+            Ok(())
         };
-        cut().map_err(|e| StoreFault::io(&path, "cut to its committed length", &e))?;
+        cut().map_err(|e: std::io::Error| StoreFault::io(&path, "cut to its committed length", &e))?;
     }
     Ok(())
 }

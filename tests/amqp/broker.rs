@@ -100,7 +100,7 @@ impl Rabbit {
         let cookie = folder.join(".erlang.cookie");
         fs::write(&cookie, "PIROGUETESTS").unwrap();
         fs::set_permissions(&cookie, fs::Permissions::from_mode(0o400)).unwrap();
-        super::tls::make_certificates(&folder);
+        super::certificates::make_certificates(&folder);
         let epmd = free_port();
         let epmd_port = epmd.to_string();
         let command = ["epmd", "-address", "127.0.0.1", "-port", &epmd_port];
@@ -117,6 +117,9 @@ impl Rabbit {
             let mut node = Node::prepare(&folder, nth, &epmd_port);
             node.start();
             rabbit.nodes.push(node);
+        }
+        if count > 1 {
+            rabbit.node().ctl(&["await_online_nodes", &count.to_string()]);
         }
         rabbit
     }
@@ -162,7 +165,11 @@ impl Node {
             ));
         }
         fs::write(folder.join("rabbitmq.conf"), config).unwrap();
-        fs::write(folder.join("plugins"), "[rabbitmq_management,rabbitmq_auth_mechanism_ssl].").unwrap();
+        fs::write(
+            folder.join("plugins"),
+            "[rabbitmq_management,rabbitmq_shovel,rabbitmq_auth_mechanism_ssl].",
+        )
+        .unwrap();
         let at = |file: &str| folder.join(file).display().to_string();
         let env = [
             ("HOME", home.display().to_string()),
@@ -222,15 +229,46 @@ impl Node {
         self.process = None;
     }
 
+    /// Stops the node in good order, by SIGTERM, and waits for its end.
+    #[allow(dead_code, reason = "not every test program that has this module stops a node so")]
+    pub fn stop(&mut self) {
+        let id = fs::read_to_string(self.folder.join("pid")).unwrap();
+        let output = |command: &str, arguments: &[&str]| {
+            Command::new(command).args(arguments).arg(id.trim()).output().unwrap()
+        };
+        assert!(output("kill", &["-s", "TERM"]).status.success(), "{} has no process {id}", self.name);
+        let began = Instant::now();
+        // The shell that waits for it reaps it later.
+        let is_running = || match output("ps", &["-o", "stat=", "-p"]).stdout.first() {
+            None | Some(b'Z') => false,
+            Some(_) => true,
+        };
+        while is_running() {
+            assert!(began.elapsed() < PATIENCE, "the node {} doesn't stop", self.name);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.process = None;
+    }
+
+    /// The node's name in its cluster.
+    #[allow(dead_code, reason = "not every test program that has this module looks for a leader")]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The URL of `user`, whose password is [`super::lab::PASSWORD`].
     pub fn url(&self, user: &str, vhost: &str) -> String {
         format!("amqp://{user}:{}@127.0.0.1:{}/{vhost}", super::lab::PASSWORD, self.port)
     }
 
+    /// Where the management API is.
+    pub fn management_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.management_port)
+    }
+
     /// The management API, as the administrator.
     pub fn management(&self) -> Management {
-        let url = format!("http://127.0.0.1:{}", self.management_port);
-        Management::new(&url, "guest", "guest".to_owned().into(), &Tls::default()).unwrap()
+        Management::new(&self.management_url(), "guest", "guest".to_owned().into(), &Tls::default()).unwrap()
     }
 
     /// The folder of the certificates.
@@ -252,7 +290,13 @@ impl Node {
 /// A node that all tests share, and none disturbs.
 pub fn shared() -> &'static Rabbit {
     static SHARED: OnceLock<Rabbit> = OnceLock::new();
-    SHARED.get_or_init(|| Rabbit::start(1))
+    SHARED.get_or_init(|| {
+        let rabbit = Rabbit::start(1);
+        // The tests have virtual hosts of their own and share this user: it is made
+        // once, so that none gives it its password under another salt meanwhile.
+        rabbit.node().ctl(&["add_user", pirogue::bus::HUB, super::lab::PASSWORD]);
+        rabbit
+    })
 }
 
 /// A node that is killed and frightened: by one test at a time.

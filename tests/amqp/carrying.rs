@@ -51,7 +51,7 @@ async fn headers_and_bodies_of_every_form_survive_the_broker() {
         ("number", HeaderValue::Integer(i64::MIN)),
         ("text", HeaderValue::Text("Nouméa\0".to_owned())),
     ];
-    let headers = headers.map(|(name, value)| (name.to_owned(), value)).to_vec();
+    let headers = headers.map(|(name, value)| (name.into(), value)).to_vec();
     let large = Message { headers, body: vec![9; 1_500_000].into(), ..Message::default() };
     let empty = Message::default();
     let batch = [&large, &empty].map(|message| (format!("{SUD}.x"), message.clone()));

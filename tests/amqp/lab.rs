@@ -1,11 +1,14 @@
 //! A virtual host of a test's own, with members, and what tests do there.
 
 use super::broker::Node;
+use super::process::PATIENCE;
+use super::site::Site;
+use pirogue::admin::credentials::keep_hash;
 use pirogue::bus::amqp::{Connection, Options};
-use pirogue::bus::manage::{Access, Layout};
-use pirogue::bus::{BatchLimits, Bus, Confirm, Consumer, Delivery};
+use pirogue::bus::manage::{Access, Layout, ManageFault, password_hash};
+use pirogue::bus::{BatchLimits, Bus, BusFault, Confirm, Consumer, Delivery};
 use pirogue::event::{HeaderValue, MemberName, Message};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The password of every user.
 pub const PASSWORD: &str = "kagou";
@@ -38,13 +41,45 @@ pub fn layout(vhost: &str, queue_bytes: u64) -> Layout {
 impl Lab {
     /// A virtual host with queues of at most `queue_bytes`.
     pub async fn open(node: &Node, vhost: &str, queue_bytes: u64) -> Lab {
-        layout(vhost, queue_bytes).provision(&node.management()).await.unwrap();
+        let (layout, management) = (layout(vhost, queue_bytes), node.management());
+        let until = Instant::now() + PATIENCE;
+        // The API of a node that others join goes for a moment.
+        while let Err(fault) = layout.provision(&management).await {
+            let goes_by = matches!(fault, ManageFault::Unreachable { .. } | ManageFault::Failed { .. });
+            assert!(goes_by && Instant::now() < until, "{fault}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Lab { vhost: vhost.to_owned() }
+    }
+
+    /// A virtual host that `pirogue provision` made.
+    pub fn provisioned(node: &Node, vhost: &str) -> Lab {
+        let site = Site::on(node, vhost, "");
+        for name in MEMBERS {
+            site.member(name);
+            let hash = password_hash(PASSWORD).unwrap();
+            keep_hash(&site.at("broker"), name, &hash).unwrap();
+        }
+        site.ok("provision --config hub.toml");
         Lab { vhost: vhost.to_owned() }
     }
 
     pub async fn connect(&self, node: &Node, user: &str) -> Connection {
         let options = Options { name: format!("test {user}"), ..Options::default() };
-        Connection::connect(&node.url(user, &self.vhost), options).await.unwrap()
+        let (url, until) = (node.url(user, &self.vhost), Instant::now() + PATIENCE);
+        loop {
+            match Connection::connect(&url, options.clone()).await {
+                Ok(connection) => return connection,
+                // A node of a cluster that is slow to start a virtual host gives it up,
+                // until it is asked again.
+                Err(BusFault::Unreachable(why)) if why.contains(" is down") && Instant::now() < until => {
+                    tokio::task::block_in_place(|| node.ctl(&["restart_vhost", "-p", &self.vhost]));
+                }
+                Err(BusFault::Unreachable(_)) if Instant::now() < until => {}
+                Err(fault) => panic!("{fault}"),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 }
 
@@ -57,7 +92,7 @@ pub fn sized(member: &str, n: u64, size: usize) -> (String, Message) {
     let mut body = n.to_be_bytes().to_vec();
     body.resize(size.max(8), 7);
     let header =
-        |name: &str, value: &str| (format!("cloudEvents_{name}"), HeaderValue::Text(value.to_owned()));
+        |name: &str, value: &str| (format!("cloudEvents_{name}").into(), HeaderValue::Text(value.to_owned()));
     let message = Message {
         content_type: Some("application/avro".to_owned()),
         delivery_mode: Some(2),

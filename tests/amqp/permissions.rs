@@ -8,7 +8,8 @@ use lapin::options::{
 use lapin::types::FieldTable;
 use lapin::{Channel, ConnectionProperties, ExchangeKind};
 use pirogue::bus::amqp::{Connection, Options};
-use pirogue::bus::{Bus, BusFault, Confirm, DELIVERIES, EVENTS, HUB, INBOX};
+use pirogue::bus::manage::{ManageFault, Management};
+use pirogue::bus::{Bus, BusFault, Confirm, DELIVERIES, EVENTS, HUB, INBOX, Tls};
 
 fn refused<T>(result: Result<T, BusFault>, words: &[&str]) {
     let Err(fault @ BusFault::Refused(_)) = result else { panic!("it isn't refused") };
@@ -20,7 +21,7 @@ fn refused<T>(result: Result<T, BusFault>, words: &[&str]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_publishes_as_itself_and_reads_its_own_queue_only() {
     let node = shared().node();
-    let lab = Lab::open(node, "permissions", 1 << 30).await;
+    let lab = Lab::provisioned(node, "permissions");
     let [province, sud] = MEMBERS;
     let bus = lab.connect(node, province).await;
 
@@ -45,7 +46,7 @@ async fn a_member_publishes_as_itself_and_reads_its_own_queue_only() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_hub_delivers_and_reads_the_inbox_only() {
     let node = shared().node();
-    let lab = Lab::open(node, "hubs", 1 << 30).await;
+    let lab = Lab::provisioned(node, "hubs");
     let hub = lab.connect(node, HUB).await;
     refused(hub.consume("pirogue.to.province", 10).await, &["may not read"]);
     let (routing_key, mut event) = message(SUD, 1);
@@ -64,7 +65,7 @@ async fn channel(node: &Node, vhost: &str, user: &str) -> Channel {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_declares_binds_or_deletes_anything() {
     let node = shared().node();
-    Lab::open(node, "declaring", 1 << 30).await;
+    Lab::provisioned(node, "declaring");
     let is_refused = |error: lapin::Error| {
         assert!(error.to_string().contains("ACCESS_REFUSED"), "{error}");
     };
@@ -91,6 +92,30 @@ async fn nobody_declares_binds_or_deletes_anything() {
         let consumed = channel.basic_consume("pirogue.to.province".into(), "".into(), options, table());
         is_refused(consumed.await.unwrap_err());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_gets_and_purges_nothing_and_is_a_stranger_to_other_virtual_hosts() {
+    let node = shared().node();
+    Lab::provisioned(node, "getting");
+    // The users are the broker's: a virtual host of somebody else's knows them not.
+    node.management().put_vhost("of-somebody-else").await.unwrap();
+    for queue in [INBOX, "pirogue.to.province"] {
+        let fault = channel(node, "getting", SUD).await.basic_get(queue.into(), Default::default()).await;
+        assert!(fault.unwrap_err().to_string().contains("ACCESS_REFUSED"), "{queue}");
+        let fault = channel(node, "getting", SUD).await.queue_purge(queue.into(), Default::default()).await;
+        assert!(fault.unwrap_err().to_string().contains("ACCESS_REFUSED"), "{queue}");
+    }
+    for vhost in ["/", "of-somebody-else"] {
+        let url = node.url(SUD, &vhost.replace('/', "%2f"));
+        let connected = Connection::connect(&url, Options::default()).await;
+        refused(connected, &["virtual host"]);
+    }
+    // Nor is it one of the operators: the management API isn't for it.
+    let address = format!("http://{}", node.management().address());
+    let password = PASSWORD.to_owned().into();
+    let api = Management::new(&address, SUD, password, &Tls::default()).unwrap();
+    assert!(matches!(api.users().await, Err(ManageFault::Refused { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread")]

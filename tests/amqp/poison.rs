@@ -115,6 +115,6 @@ async fn a_message_that_the_client_library_cant_read_doesnt_stop_the_hub() {
     assert_eq!(got.iter().map(number).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
     assert_eq!(got[0].message.message_id.as_deref(), Some("not utf-8: ??"));
     assert_eq!(got[1].routing_key, "province-sud.?");
-    assert_eq!(got[2].message.headers, [("name?".to_owned(), HeaderValue::Bytes(vec![0xFF]))]);
+    assert_eq!(got[2].message.headers, [("name?".into(), HeaderValue::Bytes(vec![0xFF]))]);
     assert!(matches!(&got[3].message.headers[..], [(name, HeaderValue::Other(_))] if name == "deep"));
 }

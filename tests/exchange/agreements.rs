@@ -99,10 +99,10 @@ fn two_agreements_for_one_type_grant_nothing_of_it_until_one_ends() {
     exchange.agree(&both);
     let report = exchange.reload();
     assert_eq!(report.agreements_in_force, 2);
-    let said = "The agreement tout:1 is in force, except that nc.employment.jobseeker.registered is granted by both \
-                tout:1 and encore:1, so neither counts for it.";
+    let said = "The agreement tout:1 (province-sud to gouvernement) is in force, except that \
+                nc.employment.jobseeker.registered is granted by both tout:1 and encore:1, so neither counts for it.";
     assert!(report.notes.contains(&said.to_owned()), "{:?}", report.notes);
-    let said = "The agreement personnes:1 isn't in force: gouvernement ended it (personnes.revoked.note).";
+    let said = "The agreement personnes:1 (province-sud to gouvernement) isn't in force: gouvernement ended it (personnes.revoked.note).";
     assert!(report.notes.contains(&said.to_owned()), "{:?}", report.notes);
 }
 
@@ -110,7 +110,7 @@ fn two_agreements_for_one_type_grant_nothing_of_it_until_one_ends() {
 /// one.
 #[test]
 fn an_event_that_two_agreements_claimed_is_no_one_s_to_withhold() {
-    let mut exchange = two_undecided();
+    let (mut exchange, mut all) = some_undecided();
     exchange.agree(&Terms {
         id: "personnes",
         version: 1,
@@ -120,17 +120,16 @@ fn an_event_that_two_agreements_claimed_is_no_one_s_to_withhold() {
     });
     exchange.reload();
     exchange.publish([person(&exchange, "e-1")]);
-    exchange.wait("it is recorded", |status| status.events == crate::pressure::CLOG as u64 + 1);
+    exchange.wait("it is recorded", |status| status.events == all.len() as u64 + 1);
+    leave_undecided(&exchange, &mut all, 1);
     exchange.revoke("tout", GOUV);
     exchange.revoke("personnes", GOUV);
     exchange.reload();
-    exchange.take(GOUV, 7);
-    exchange.settled();
-    assert_eq!(withheld(&exchange), ["big-6", "big-7"]);
+    let came = take_what_was_decided(&mut exchange, &all);
     exchange.stop();
     let entries = exchange.entries();
     let lapsed = entries.iter().filter(|e| matches!(e, pirogue::journal::Entry::Withheld { .. }));
-    assert_eq!(lapsed.count(), 2);
+    assert_eq!(lapsed.count(), all.len() - came);
 }
 
 #[test]
@@ -189,17 +188,30 @@ fn either_party_ends_an_agreement_and_nobody_else() {
     }
 }
 
-/// The queue of the recipient is full: two events wait for their decision.
-fn two_undecided() -> Exchange {
+/// The queue of the recipient is full: some events wait for their decision, as
+/// many as [`leave_undecided`] says. Gives the ids of all.
+fn some_undecided() -> (Exchange, Vec<String>) {
     let mut exchange = Exchange::prepare(&[SUD, GOUV]);
     exchange.agree(&whole("tout", SUD, GOUV));
     crate::pressure::clog(&mut exchange);
-    exchange
+    let mut all: Vec<String> = (0..crate::pressure::CLOG).map(|n| format!("big-{n}")).collect();
+    leave_undecided(&exchange, &mut all, 0);
+    (exchange, all)
+}
+
+/// Publishes until more events wait for their decision than a hub that tries the
+/// queue again decides on meanwhile. There are `others` beside `all`.
+fn leave_undecided(exchange: &Exchange, all: &mut Vec<String>, others: u64) {
+    while exchange.status().recipients[0].undecided < 16 {
+        all.push(format!("late-{}", all.len()));
+        exchange.publish([an_offer(exchange, all.last().unwrap())]);
+        exchange.wait("it is recorded", |status| status.events == all.len() as u64 + others);
+    }
 }
 
 /// The events of which the trace says that they were withheld.
-fn withheld(exchange: &Exchange) -> Vec<String> {
-    let ids = (0..crate::pressure::CLOG).map(|n| format!("big-{n}"));
+fn withheld(exchange: &Exchange, all: &[String]) -> Vec<String> {
+    let ids = all.iter().cloned();
     ids.filter(|id| {
         let trace = exchange.trace(&format!("/{SUD}/boost"), id);
         let [decision] = &trace.decisions[..] else { panic!("{id} wasn't decided") };
@@ -210,19 +222,29 @@ fn withheld(exchange: &Exchange) -> Vec<String> {
     .collect()
 }
 
-fn what_lapsed_takes_no_number_and_leaves_an_entry(mut exchange: Exchange) {
-    // All that was decided before comes, and nothing that wasn't.
-    let got = exchange.take(GOUV, 7);
-    assert_eq!(ids(&got), ["big-0", "big-1", "big-2", "big-3", "big-4", "big-5"]);
+/// Takes what comes: what was decided before the end, and that is the beginning
+/// of `all`, but not all. Returns how many events these are.
+fn take_what_was_decided(exchange: &mut Exchange, all: &[String]) -> usize {
+    // Five fill the queue; the rest comes once they are gone.
+    let mut got = exchange.take(GOUV, 5);
+    got.extend(exchange.take_all(GOUV, 5));
     exchange.settled();
-    assert_eq!(exchange.sequence(GOUV), 7);
-    assert_eq!(withheld(&exchange), ["big-6", "big-7"]);
+    let came: Vec<String> = ids(&got).into_iter().map(str::to_owned).collect();
+    assert!(all.starts_with(&came) && (5..all.len()).contains(&came.len()), "{came:?} of {all:?}");
+    assert_eq!(exchange.sequence(GOUV), came.len() as u64 + 1);
+    assert_eq!(withheld(exchange, all), all[came.len()..]);
+    came.len()
+}
+
+fn what_lapsed_takes_no_number_and_leaves_an_entry(mut exchange: Exchange, all: &[String]) {
+    let came = take_what_was_decided(&mut exchange, all);
+    let next = came as u64 + 2;
     // The next number follows.
     exchange.agree(&whole("encore", SUD, GOUV));
     exchange.reload();
     exchange.publish([an_offer(&exchange, "o-1")]);
     let got = exchange.take(GOUV, 1);
-    assert_eq!((got[0].sequence(), got[0].attribute("agreement")), (8, "encore:1"));
+    assert_eq!((got[0].sequence(), got[0].attribute("agreement")), (next, "encore:1"));
     exchange.settled();
     exchange.stop();
 
@@ -244,24 +266,27 @@ fn what_lapsed_takes_no_number_and_leaves_an_entry(mut exchange: Exchange) {
             _ => None,
         })
         .collect();
-    assert_eq!(withheld, events[6..8]);
+    // Under a name that only the event's key leads to, and not twice.
+    let names: std::collections::BTreeSet<_> = withheld.iter().collect();
+    assert_eq!((withheld.len(), names.len()), (all.len() - came, withheld.len()));
+    assert!(withheld.iter().all(|name| !events.contains(name)));
     exchange.start();
-    assert_eq!(exchange.settled().recipients[0].sequence, 8);
+    assert_eq!(exchange.settled().recipients[0].sequence, next);
     exchange.stop();
     assert_eq!(exchange.entries(), entries, "a restart decides nothing again");
 }
 
 #[test]
 fn what_was_recorded_and_not_decided_when_its_agreement_ends_is_withheld() {
-    let exchange = two_undecided();
+    let (exchange, all) = some_undecided();
     exchange.revoke("tout", GOUV);
     exchange.reload();
-    what_lapsed_takes_no_number_and_leaves_an_entry(exchange);
+    what_lapsed_takes_no_number_and_leaves_an_entry(exchange, &all);
 }
 
 #[test]
 fn an_agreement_that_ends_while_the_hub_is_down_withholds_too() {
-    let mut exchange = two_undecided();
+    let (mut exchange, all) = some_undecided();
     exchange.crash();
     exchange.revoke("tout", GOUV);
     exchange.start();
@@ -271,12 +296,13 @@ fn an_agreement_that_ends_while_the_hub_is_down_withholds_too() {
     let numbers: Vec<_> = exchange.check(GOUV, got).iter().map(Got::sequence).collect();
     assert_eq!(numbers, [1, 2, 3, 4, 5]);
     exchange.settled();
-    assert_eq!(exchange.sequence(GOUV), 7);
-    assert_eq!(withheld(&exchange), ["big-6", "big-7"]);
+    let came = exchange.sequence(GOUV) as usize - 1;
+    assert!((5..all.len()).contains(&came), "{came}");
+    assert_eq!(withheld(&exchange, &all), all[came..]);
     exchange.stop();
     let entries = exchange.entries();
     let lapsed = entries.iter().filter(|e| matches!(e, pirogue::journal::Entry::Withheld { .. }));
-    assert_eq!(lapsed.count(), 2);
+    assert_eq!(lapsed.count(), all.len() - came);
 }
 
 #[test]
@@ -335,4 +361,70 @@ fn reloads_at_the_same_time_start_one_release_a_member() {
         .into_iter()
         .filter(|entry| matches!(entry, pirogue::journal::Entry::Agreement { in_force: true, .. }));
     assert_eq!(in_force.count(), 9, "an agreement comes into force once");
+}
+
+#[test]
+fn the_journal_names_an_agreement_by_the_text_that_was_signed_and_not_by_its_signatures() {
+    use pirogue::journal::Entry;
+    let mut exchange = Exchange::prepare(&[SUD, GOUV]);
+    let text = whole("emploi", SUD, GOUV).text();
+    exchange.write_note("emploi", &exchange.sign(&text, &[SUD, GOUV]));
+    exchange.start();
+    exchange.write_note("emploi", &exchange.sign(&text, &[GOUV, SUD]));
+    assert_eq!(exchange.reload().agreements_in_force, 1);
+    // Another text that both signed under the same version is another agreement.
+    let other = text.replace("title = \"", "title = \"Autre : ");
+    assert_ne!(text, other);
+    exchange.write_note("emploi", &exchange.sign(&other, &[SUD, GOUV]));
+    assert_eq!(exchange.reload().agreements_in_force, 1);
+    exchange.stop();
+    let said: Vec<_> = exchange
+        .entries()
+        .into_iter()
+        .filter_map(|entry| match entry {
+            Entry::Agreement { digest, in_force, .. } => Some((digest, in_force)),
+            _ => None,
+        })
+        .collect();
+    let [first, ended, second] = said[..] else { panic!("{said:?}") };
+    assert_eq!((first.1, ended, second.1), (true, (first.0, false), true));
+    assert_ne!(first.0, second.0);
+}
+
+/// An id is its parties' own: two pairs of members may choose the same, and what
+/// is wrong with one agreement, or ends it, is nothing to the other.
+#[test]
+fn two_pairs_of_members_may_give_their_agreements_the_same_id() {
+    let mut exchange = Exchange::prepare(&[SUD, GOUV, NORD]);
+    exchange.write_note("gouv", &exchange.sign(&whole("emploi", SUD, GOUV).text(), &[SUD, GOUV]));
+    let unfit = Terms {
+        id: "emploi",
+        version: 1,
+        provider: SUD,
+        recipient: NORD,
+        grants: &[(JOBSEEKER, &["statuss"], "pseudonym")],
+    };
+    exchange.write_note("nord", &exchange.sign(&unfit.text(), &[SUD, NORD]));
+    exchange.start();
+    exchange.publish([person(&exchange, "e-1")]);
+    let first = exchange.take_all(GOUV, 0);
+    assert_eq!(ids(&first), ["e-1"]);
+    let report = exchange.reload();
+    assert_eq!(report.agreements_in_force, 1);
+    let said = "The agreement emploi:1 (province-sud to province-nord) isn't in force: \
+                nc.employment.jobseeker.registered has no field statuss in version 1";
+    assert!(report.notes.iter().any(|note| note.starts_with(said)), "{:?}", report.notes);
+
+    // Both in force; then one of them ends.
+    exchange.write_note("nord", &exchange.sign(&whole("emploi", SUD, NORD).text(), &[SUD, NORD]));
+    assert_eq!(exchange.reload().agreements_in_force, 2);
+    exchange.publish([person(&exchange, "e-2")]);
+    let nord = exchange.take_all(NORD, 0);
+    assert_eq!(ids(&nord), ["e-2"]);
+    exchange.revoke("emploi", NORD);
+    assert_eq!(exchange.reload().agreements_in_force, 1);
+    exchange.publish([person(&exchange, "e-3")]);
+    assert_eq!(ids(&exchange.take_all(GOUV, first.len() as u64)), ["e-2", "e-3"]);
+    // Nothing more came to the other one.
+    assert!(exchange.take_all(NORD, nord.len() as u64).is_empty());
 }

@@ -108,7 +108,7 @@ fn sign_header(key: &PrivateKey, json: &str, body: &[u8]) -> String {
 
 fn set(message: &mut Message, header: &str, value: HeaderValue) {
     message.headers.retain(|(name, _)| name != header);
-    message.headers.push((header.to_owned(), value));
+    message.headers.push((header.to_owned().into(), value));
 }
 
 fn text(value: &str) -> HeaderValue {
@@ -200,10 +200,10 @@ fn too_large(cases: &mut Cases) {
         draft.body = draft.body.iter().copied().chain(filler).collect::<Vec<_>>().into();
     });
     cases.changed("headers of more than 16 KiB", "the headers", |message| {
-        message.headers.push(("note".to_owned(), text(&MARKER.repeat(1_640))));
+        message.headers.push(("note".into(), text(&MARKER.repeat(1_640))));
     });
     cases.changed("bytes in headers count too", "the headers", |message| {
-        message.headers.push(("note".to_owned(), HeaderValue::Bytes(vec![b'W'; 16_384])));
+        message.headers.push(("note".into(), HeaderValue::Bytes(vec![b'W'; 16_384])));
     });
 }
 
@@ -248,7 +248,7 @@ fn malformed_headers(cases: &mut Cases) {
         cases.changed(what, "cloudEvents_note", |m| set(m, "cloudEvents_note", value));
     }
     cases.changed("a header stands twice", "cloudEvents_subject", |m| {
-        m.headers.push(("cloudEvents_subject".to_owned(), text(&format!("person/{MARKER}"))));
+        m.headers.push(("cloudEvents_subject".into(), text(&format!("person/{MARKER}"))));
     });
     for header in [&format!("cloudEvents_{MARKER}"), "cloudEvents_"] {
         cases.changed("a header's name", "a header begins with cloudEvents_", |m| set(m, header, text("x")));
@@ -502,7 +502,7 @@ pub fn spoil(reason: Reason, draft: &mut Draft) {
 /// The faults that are made after the signing.
 pub fn spoil_sent(reason: Reason, message: &mut Message) {
     match reason {
-        Reason::TooLarge => message.headers.push(("note".to_owned(), text(&"x".repeat(17_000)))),
+        Reason::TooLarge => message.headers.push(("note".into(), text(&"x".repeat(17_000)))),
         Reason::Malformed => message.delivery_mode = None,
         Reason::BadSignature => {
             let mut changed = message.body.to_vec();

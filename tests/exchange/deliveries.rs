@@ -94,7 +94,7 @@ fn a_projected_delivery_is_what_section_3_says_and_no_more() {
     assert_eq!(message.kind.as_deref(), Some(JOBSEEKER));
     assert_eq!((message.app_id.as_deref(), message.user_id.as_deref()), (Some("hub"), Some("hub")));
     assert_eq!(one.routing_key, format!("{GOUV}.{JOBSEEKER}"));
-    let mut headers: Vec<_> = message.headers.iter().map(|(name, _)| name.as_str()).collect();
+    let mut headers: Vec<_> = message.headers.iter().map(|(name, _)| &**name).collect();
     headers.sort_unstable();
     let expected = [
         "agreement",

@@ -51,3 +51,58 @@ fn a_refused_message_is_forgotten_when_its_time_is_over() {
     assert_eq!(rows.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [2]);
     assert!(exchange.hub().open_quarantined(2).unwrap().is_some());
 }
+
+#[test]
+fn a_member_that_is_refused_without_end_loses_its_oldest_and_others_lose_nothing() {
+    let mut exchange = Exchange::prepare(&[SUD, GOUV]);
+    exchange.config.quarantine.max_items = 5;
+    exchange.start();
+    let of_other = Draft::new(GOUV, OFFER, "other", "offer/1", &offer("Mécanicien"));
+    let mut of_other = of_other.signed(exchange.key(GOUV));
+    of_other.message.headers.retain(|(name, _)| name != "cloudEvents_time");
+    exchange.publish([of_other]);
+    exchange.decided();
+    for n in 0..8 {
+        refuse_one(&exchange, &format!("bad-{n}"));
+    }
+    let held = |exchange: &Exchange| -> Vec<u64> {
+        exchange.hub().quarantine().unwrap().into_iter().map(|(index, _)| index).collect()
+    };
+    assert_eq!(held(&exchange), [0, 4, 5, 6, 7, 8]);
+    assert!(exchange.hub().open_quarantined(3).unwrap().is_none());
+    assert!(exchange.hub().open_quarantined(4).unwrap().is_some());
+    let slots = std::fs::read(exchange.data().join("slots/quarantine")).unwrap();
+    let gone: Vec<bool> = slots.chunks(32).map(|slot| slot.iter().all(|byte| *byte == 0)).collect();
+    assert_eq!(gone, [false, true, true, true, false, false, false, false, false]);
+    assert_eq!(quarantine_logs(&exchange).len(), 2, "one of each member");
+
+    // The member was told from the first that it is about on, and the operator is.
+    let notices = exchange.take_all(SUD, 0);
+    let details: Vec<String> = notices
+        .iter()
+        .filter(|got| got.event_type() == pirogue::hub::REJECTED)
+        .map(|got| read(pirogue::hub::REJECTED, got.body())["detail"].as_str().unwrap().to_owned())
+        .collect();
+    let warned: Vec<bool> = details.iter().map(|detail| detail.contains("its oldest are dropped")).collect();
+    assert_eq!(warned, [false, false, false, false, false, true, true, true]);
+    let status = exchange.status();
+    assert_eq!((status.dropped.len(), status.dropped[0].member.as_str()), (1, SUD));
+    assert_eq!(status.dropped[0].messages, 3);
+    assert!(status.problems.is_empty());
+
+    // A lower ceiling holds from the next one on, and the count goes on.
+    exchange.stop();
+    exchange.config.quarantine.max_items = 2;
+    exchange.start();
+    refuse_one(&exchange, "bad-8");
+    assert_eq!(held(&exchange), [0, 8, 9]);
+    assert_eq!(exchange.status().dropped[0].messages, 7);
+
+    // A restart knows what is there, a log goes with its last message, and the
+    // next message is kept.
+    let soon = jiff::Timestamp::now() + DAY * 31;
+    assert_eq!(exchange.block_on(exchange.hub().forget(soon)).unwrap(), 3);
+    assert!(quarantine_logs(&exchange).is_empty());
+    refuse_one(&exchange, "bad-9");
+    assert_eq!(held(&exchange), [10]);
+}

@@ -165,6 +165,11 @@ impl Exchange {
         prepare::write(&self.config.agreements.join(format!("{file}.note")), note).unwrap();
     }
 
+    /// The note that was written as `file`.
+    pub fn note(&self, file: &str) -> String {
+        std::fs::read_to_string(self.config.agreements.join(format!("{file}.note"))).unwrap()
+    }
+
     /// Writes the note by which `member` ends the agreement `id`.
     pub fn revoke(&self, id: &str, member: &str) {
         self.write_note(&format!("{id}.revoked"), &self.sign(&format!("revoke = \"{id}\"\n"), &[member]));
@@ -205,6 +210,12 @@ impl Exchange {
 
     pub fn node(&self) -> &Node {
         &self.running().node
+    }
+
+    /// The hub's configuration, as a process takes it.
+    #[allow(dead_code, reason = "not every test program that has this module runs a process")]
+    pub fn config_file(&self) -> PathBuf {
+        self.folder.path().join("hub.toml")
     }
 
     /// The hub's data folder.
@@ -294,7 +305,7 @@ impl Exchange {
         let deadline = Instant::now() + PATIENCE;
         self.block_on(async {
             for (user, mut batch) in runs {
-                let bus = self.node().broker().connect(&user);
+                let bus = self.node().bus(&user).unwrap();
                 while !batch.is_empty() {
                     assert!(Instant::now() < deadline, "the inbox takes no more");
                     let confirms = bus.publish(EVENTS, batch.clone()).await.unwrap();
@@ -314,7 +325,7 @@ impl Exchange {
         runtime.block_on(async {
             let deadline = tokio::time::Instant::now() + PATIENCE;
             if !consumers.contains_key(member) {
-                let bus = node.broker().connect(member);
+                let bus = node.bus(member).unwrap();
                 let consumer = bus.consume(&format!("pirogue.to.{member}"), 0).await.unwrap();
                 consumers.insert(member.to_owned(), consumer);
             }

@@ -29,7 +29,7 @@ fn inbox(exchange: &Exchange, hub: &Jwks, sud: &Jwks) -> Member {
     prepare::write(&toml, &format!("member = \"{GOUV}\"\nhub = \"{NAME}\"\n[inbox]\nenabled = true\n"))
         .unwrap();
     let config = ConnectConfig::load_beside_hub(&toml).unwrap();
-    let bus = exchange.node().broker().connect(GOUV);
+    let bus = exchange.node().bus(GOUV).unwrap();
     let connect = exchange.block_on(Connect::start(&config, bus)).unwrap();
     Member { _folder: folder, hub_keys, members, connect }
 }
@@ -102,7 +102,7 @@ fn messages_that_overtook_others_are_put_in_order_and_each_is_handled_once() {
     exchange.ack(GOUV, got[4].tag);
     exchange.hang_up(GOUV);
     let again = [3, 4, 0, 1, 2, 3, 4].map(|n: usize| (got[n].routing_key.clone(), got[n].message.clone()));
-    let bus = exchange.node().broker().connect(HUB);
+    let bus = exchange.node().bus(HUB).unwrap();
     exchange.block_on(bus.publish(DELIVERIES, again.to_vec())).unwrap();
 
     let hub = exchange.hub().public_keys().clone();

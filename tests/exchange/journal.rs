@@ -2,12 +2,16 @@
 //! away.
 
 use crate::harness::*;
+use crate::people::{NORD, prepared, refused};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use pirogue::journal::Entry;
+use pirogue::journal::tile::{Folder, Tree};
+use pirogue::journal::{Check, Entry, LogKey, SignedCheckpoint, verify_consistency};
+use pirogue::keys::PrivateKey;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-const NORD: &str = "province-nord";
 /// Values that only the messages hold.
 const FAMILY_NAME: &str = "Wamytanjrn";
 const LOCAL_ID: &str = "LI-jrn-4711";
@@ -21,18 +25,9 @@ fn person(exchange: &Exchange, id: &str) -> Sent {
 
 /// A hub that took in, refused, delivered whole and projected, and stopped.
 fn lived() -> (Exchange, Vec<Got>, Vec<Got>, u64) {
-    let mut exchange = Exchange::prepare(&[SUD, GOUV, NORD]);
-    exchange.agree(&whole("tout", SUD, GOUV));
-    exchange.agree(&Terms {
-        id: "noms",
-        version: 1,
-        provider: SUD,
-        recipient: NORD,
-        grants: &[(JOBSEEKER, &["person.family_name"], "pseudonym")],
-    });
+    let mut exchange = prepared();
     exchange.start();
-    let mut bad = person(&exchange, "bad");
-    bad.message.headers.retain(|(name, _)| name != "cloudEvents_time");
+    let bad = refused(person(&exchange, "bad"));
     let mut sent: Vec<Sent> = (0..5).map(|n| person(&exchange, &format!("e-{n}"))).collect();
     sent.extend([bad, sent[0].clone()]);
     exchange.publish(sent);
@@ -70,11 +65,24 @@ fn the_journal_agrees_with_what_happened() {
     let agreements: Vec<_> = start
         .iter()
         .filter_map(|e| match e {
-            Entry::Agreement { reference, .. } => Some(reference.as_str()),
+            Entry::Agreement { reference, provider, recipient, digest, .. } => {
+                Some((reference.as_str(), provider.as_str(), recipient.as_str(), *digest))
+            }
             _ => None,
         })
         .collect();
-    assert_eq!(agreements, ["noms:1", "tout:1"]);
+    let [(noms, .., first), (tout, .., second)] = agreements[..] else { panic!("{agreements:?}") };
+    assert_eq!((noms, tout), ("noms:1", "tout:1"));
+    // By its parties, and by the text that they signed: what stands above the
+    // signatures, whatever their order.
+    for (reference, provider, recipient, digest) in &agreements {
+        let note = exchange.note(&reference.replace(':', "-"));
+        let text = &note[..=note.rfind("\n\n").unwrap()];
+        let party = |word: &str, name: &str| text.contains(&format!("{word} = \"{name}\""));
+        assert!(party("provider", provider) && party("recipient", recipient), "{text}");
+        assert_eq!(*digest, <[u8; 32]>::from(Sha256::digest(text)));
+    }
+    assert_ne!(first, second);
 
     // One entry an event; the notice of the refusal is an event of the hub's.
     let events: Vec<_> = rest
@@ -108,20 +116,23 @@ fn the_journal_agrees_with_what_happened() {
         });
         all.collect()
     };
-    let mut all_names = BTreeSet::new();
+    let (mut all_names, mut event_names) = (BTreeSet::new(), BTreeSet::new());
     for (member, got, agreement) in [(GOUV, &whole, "tout:1"), (NORD, &projected, "noms:1")] {
         let delivered = of(member);
         assert_eq!(delivered.len(), got.len(), "{member}");
         for (n, ((_, name, event, sequence, under), got)) in delivered.iter().zip(got).enumerate() {
             assert_eq!(*sequence, got.sequence());
-            let expected = if got.is_schema() { ([0; 32], "") } else { (names[n - 1], agreement) };
-            assert_eq!((*event, under.as_str()), expected, "{member}, {sequence}");
+            let (is_event, agreement) = if got.is_schema() { (false, "") } else { (true, agreement) };
+            assert_eq!((*event != [0; 32], under.as_str()), (is_event, agreement), "{member}, {sequence}");
+            // Its event goes by another name for each recipient: nothing joins them.
+            assert!(!names.contains(event) && (!is_event || event_names.insert(*event)), "{member}, {n}");
             all_names.insert(*name);
         }
     }
     let notice = of(SUD);
     assert_eq!(notice.len(), 1);
-    assert_eq!((notice[0].2, notice[0].4.as_str()), (names[5], ""));
+    assert_eq!(notice[0].4, "");
+    assert!(!names.contains(&notice[0].2) && event_names.insert(notice[0].2));
     assert_eq!(all_names.len(), whole.len() + projected.len());
     let last = of(GOUV).last().unwrap().0;
     assert!(((start.len() + last) as u64) < entries_then, "an entry came after its message");
@@ -161,6 +172,21 @@ fn found_on_disk(exchange: &Exchange, text: &str) -> Vec<String> {
     found.map(|(path, _)| path.display().to_string()).collect()
 }
 
+/// The bytes of all files in `folder` and below.
+fn files_in(folder: &std::path::Path) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            bytes.extend(files_in(&path));
+        } else if let Ok(content) = std::fs::read(&path) {
+            // What isn't in its place yet may be gone by now.
+            bytes.extend(content);
+        }
+    }
+    bytes
+}
+
 #[test]
 fn nothing_on_disk_holds_a_name_or_a_local_id_in_clear() {
     let (mut exchange, whole, projected, _) = lived();
@@ -186,8 +212,9 @@ fn nothing_on_disk_holds_a_name_or_a_local_id_in_clear() {
             assert_eq!(found_on_disk(&exchange, secret), Vec::<String>::new(), "{secret}, {when}");
         }
         // Nor the journal anything of an event but its type and who published it.
-        let journal = std::fs::read(exchange.data().join("journal/entries")).unwrap();
-        for secret in ["person/", "e-0", "/boost"] {
+        let journal = files_in(&exchange.data().join("journal"));
+        // An id as an entry would hold it: three letters alone stand in any hash.
+        for secret in ["person/", "\u{3}\0e-0", "/boost"] {
             assert!(!contains(&journal, secret.as_bytes()), "{secret}, {when}");
         }
         assert!(contains(&journal, JOBSEEKER.as_bytes()), "there is something to find");
@@ -196,4 +223,97 @@ fn nothing_on_disk_holds_a_name_or_a_local_id_in_clear() {
     for secret in [FAMILY_NAME, LOCAL_ID, EMAIL] {
         assert!(!was_logged(secret), "{secret} was logged");
     }
+}
+
+/// The checkpoint that stands in the hub's folder, verified, and how many entries
+/// it is over.
+fn checkpoint(exchange: &Exchange) -> Option<(SignedCheckpoint, u64)> {
+    let note = std::fs::read_to_string(exchange.data().join("journal/checkpoint")).ok()?;
+    let key = PrivateKey::read(&exchange.config.keys.checkpoint, None).unwrap();
+    let key = LogKey { name: NAME.into(), key: key.public().clone() };
+    let signed = SignedCheckpoint::open(&note, &key).unwrap();
+    let size = signed.head().size;
+    Some((signed, size))
+}
+
+/// Checks the whole log from outside.
+fn verify(exchange: &Exchange) -> SignedCheckpoint {
+    let (signed, _) = checkpoint(exchange).unwrap();
+    let log = Arc::new(Folder(exchange.data().join("journal")));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let mut check = Check::begin(log, signed.head(), None).unwrap();
+        while check.step(|_, _| None::<()>).await.unwrap().is_some() {}
+    });
+    signed
+}
+
+#[test]
+fn a_running_hub_publishes_its_journal_and_a_crash_changes_nothing_that_was_signed() {
+    let mut exchange = Exchange::prepare(&[SUD, GOUV]);
+    exchange.agree(&whole("tout", SUD, GOUV));
+    exchange.config.journal.checkpoint_ms = 50;
+    let mut signed: Vec<SignedCheckpoint> = Vec::new();
+    let mut on_the_wire = 0;
+    for round in 0..6 {
+        exchange.start();
+        exchange.publish((0..40).map(|n| person(&exchange, &format!("e-{round}-{n}"))));
+        let received = exchange.receive(GOUV, 10 + round);
+        exchange.ack(GOUV, received.last().unwrap().tag);
+        on_the_wire += 10 + round;
+        if round % 2 == 0 {
+            exchange.wait("a checkpoint is over all", |status| {
+                status.checkpoint_entries == status.journal_entries && status.journal_entries > 0
+            });
+            signed.extend(checkpoint(&exchange).map(|(signed, _)| signed));
+        }
+        match round {
+            2 => exchange.stop(),
+            _ => exchange.crash(),
+        }
+        signed.extend(checkpoint(&exchange).map(|(signed, _)| signed));
+    }
+    exchange.start();
+    let status = exchange.settled();
+    exchange.stop();
+    // At a stop it is over everything.
+    let last = verify(&exchange);
+    let entries = exchange.entries();
+    assert_eq!(last.head().size, entries.len() as u64);
+    let log = Folder(exchange.data().join("journal"));
+    assert!(signed.len() > 6, "checkpoints were seen");
+    for before in signed {
+        let proof =
+            Tree::new(&log, last.head().size).consistency(before.head().size, last.head().size).unwrap();
+        verify_consistency(&before.head(), &last.head(), &proof).unwrap();
+    }
+    // What was acknowledged has its entry, and so has each message.
+    let events = entries.iter().filter(|e| matches!(e, Entry::Event { .. })).count();
+    assert_eq!(events, 6 * 40);
+    let delivered = entries.iter().filter(|e| matches!(e, Entry::Delivered { .. })).count() as u64;
+    let sequence = sequence_in(&status, GOUV);
+    assert!(delivered == sequence && sequence >= on_the_wire as u64);
+}
+
+#[test]
+fn a_store_older_than_the_journal_is_refused_by_the_hub_before_anything_is_added() {
+    let mut exchange = Exchange::prepare(&[SUD, GOUV]);
+    exchange.agree(&whole("tout", SUD, GOUV));
+    exchange.start();
+    exchange.stop();
+    let entries = exchange.entries();
+    let (earlier, _) = checkpoint(&exchange).unwrap();
+    let key = PrivateKey::read(&exchange.config.keys.checkpoint, None).unwrap();
+    let mut builder = pirogue::journal::tile::TileBuilder::new();
+    entries.iter().for_each(|entry| builder.push(&entry.encode()).unwrap());
+    builder.push(b"one that the backup doesn't have").unwrap();
+    let later = pirogue::journal::Checkpoint::new(NAME, builder.head()).sign(&key).unwrap();
+    let file = exchange.data().join("journal/checkpoint");
+    std::fs::write(&file, later.render()).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let started = runtime.block_on(pirogue::ops::node::Node::start(&exchange.config, &[]));
+    let fault = started.map(|_| ()).unwrap_err().to_string();
+    assert!(fault.contains("was restored from an older backup"), "{fault}");
+    std::fs::write(&file, earlier.render()).unwrap();
+    assert_eq!(exchange.entries(), entries, "nothing was added");
 }

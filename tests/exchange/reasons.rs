@@ -191,7 +191,7 @@ fn the_broker_lets_a_member_publish_and_consume_in_its_own_name_only() {
     let exchange = Exchange::simple();
     let good = Draft::new(SUD, JOBSEEKER, "e-1", "person/1", &jobseeker("Kaemo")).signed(exchange.key(SUD));
     exchange.block_on(async {
-        let bus = exchange.node().broker().connect(GOUV);
+        let bus = exchange.node().bus(GOUV).unwrap();
         for (exchange, routing_key, user) in [
             ("pirogue.events", good.routing_key.as_str(), GOUV),
             ("pirogue.events", &format!("{GOUV}.{JOBSEEKER}"), SUD),

@@ -23,7 +23,7 @@ fn remove(path: &Path) {
 /// What a damage does to the hub's folder, and what of it the sentence names.
 type Damage = (&'static str, fn(&Path), &'static str);
 
-const DAMAGES: [Damage; 15] = [
+const DAMAGES: [Damage; 16] = [
     ("sled's file is deleted", |hub| remove(&hub.join("state/db")), "state/db is missing"),
     ("sled's file is cut in half", |hub| cut(&hub.join("state/db"), |n| n / 2), "the state"),
     ("sled's file is empty", |hub| cut(&hub.join("state/db"), |n| n), "the state"),
@@ -48,12 +48,21 @@ const DAMAGES: [Damage; 15] = [
         |hub| std::fs::write(hub.join("HEAD"), "{}").unwrap(),
         "HEAD isn't what was written there",
     ),
-    ("HEAD is older", |hub| number_of_head(hub, |n| n - 3), "its HEAD is too old"),
+    ("HEAD is older", older_head, "its HEAD is too old"),
+    ("a redo file is gone", |hub| remove(&hub.join("redo/1")), "redo/1 is missing"),
     ("the state is older", |hub| number_of_head(hub, |n| n + 1), "it is behind its HEAD"),
     ("the ids are cut", |hub| cut(&hub.join("ids/ids"), |_| 64), "ids/ids has"),
     ("the slots are cut", |hub| cut(&hub.join("slots/slots"), |_| 1), "slots/slots has"),
-    ("the journal is cut", |hub| cut(&hub.join("journal/entries"), |n| n / 2), "journal/entries has"),
-    ("the journal is gone", |hub| remove(&hub.join("journal/entries")), "journal/entries is missing"),
+    (
+        "the journal is cut",
+        |hub| cut(&hub.join("journal/recent/000000000000.log"), |n| n / 2),
+        "journal/recent/000000000000.log has",
+    ),
+    (
+        "the journal is gone",
+        |hub| remove(&hub.join("journal/recent/000000000000.log")),
+        "journal/recent/000000000000.log is missing",
+    ),
     (
         "only HEAD is left",
         |hub| {
@@ -64,6 +73,15 @@ const DAMAGES: [Damage; 15] = [
         "state/db is missing",
     ),
 ];
+
+/// Makes HEAD tell of an earlier commit, after which nothing is there to redo.
+fn older_head(hub: &Path) {
+    number_of_head(hub, |n| n - 3);
+    for which in ["0", "1"] {
+        let path = hub.join("redo").join(which);
+        std::fs::write(&path, vec![0; std::fs::metadata(&path).unwrap().len() as usize]).unwrap();
+    }
+}
 
 /// Makes HEAD tell of another commit.
 fn number_of_head(hub: &Path, change: impl Fn(u64) -> u64) {
@@ -105,8 +123,13 @@ fn a_damaged_store_is_refused_in_a_sentence_and_left_as_it_is() {
 
 #[test]
 fn what_was_never_committed_is_cut_off_and_the_hub_starts() {
-    const LOGS: [&str; 5] =
-        ["segments/00000001.seg", "ids/ids", "slots/slots", "journal/entries", "slots/quarantine"];
+    const LOGS: [&str; 5] = [
+        "segments/00000001.seg",
+        "ids/ids",
+        "slots/slots",
+        "journal/recent/000000000000.log",
+        "slots/quarantine",
+    ];
     let folder = copy_of_demo();
     let hub = folder.path().join("hub");
     let committed = LOGS.map(|log| std::fs::read(hub.join(log)).unwrap());

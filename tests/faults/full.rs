@@ -1,61 +1,12 @@
-//! A disk that fills up under the hub. It is a small tmpfs, which takes the right
-//! to mount: where there is none, the tests say so and do nothing.
+//! A disk that fills up under the hub.
 
+use super::disk::SmallDisk;
 use super::process::{Process, hub_status, wait_until};
 use super::received::reconcile;
-use std::fs::File;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 const EVENTS: usize = 3_000;
 const SEED: u64 = 28;
-
-/// A disk of its own. It is unmounted when this is dropped.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// Mounts one of `mib` MiB at `at`; none where this process may not.
-    fn mount(at: &Path, mib: u32) -> Option<SmallDisk> {
-        std::fs::create_dir_all(at).unwrap();
-        let size = format!("size={mib}m,mode=700");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at).output();
-        if mounted.is_ok_and(|output| output.status.success()) {
-            return Some(SmallDisk(at.to_owned()));
-        }
-        println!("skipped: mounting a tmpfs isn't allowed here");
-        None
-    }
-
-    /// Writes until `leave` bytes are free.
-    fn fill(&self, leave: u64) {
-        let mut file = File::options().create(true).append(true).open(self.0.join("filler")).unwrap();
-        let chunk = vec![0xF1; 64 << 10];
-        while fs2::available_space(&self.0).unwrap() > leave {
-            if let Err(error) = file.write_all(&chunk) {
-                assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
-                // The last page.
-                while file.write_all(&chunk[..512]).is_ok() {}
-                return;
-            }
-        }
-    }
-
-    fn empty(&self) {
-        std::fs::remove_file(self.0.join("filler")).unwrap();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let unmount = |flag: &[&str]| {
-            Command::new("umount").args(flag).arg(&self.0).status().is_ok_and(|status| status.success())
-        };
-        if !unmount(&[]) {
-            unmount(&["-l"]);
-        }
-    }
-}
 
 fn demo(folder: &Path) -> Process {
     let (data, events, seed) = (folder.to_str().unwrap(), EVENTS.to_string(), SEED.to_string());
@@ -70,7 +21,7 @@ fn events(folder: &Path) -> u64 {
 fn a_full_disk_ends_the_hub_and_nothing_is_lost_once_there_is_space() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let Some(disk) = SmallDisk::mount(&folder.join("hub"), 256) else { return };
+    let disk = SmallDisk::mount(&folder.join("hub"), 256);
     let mut process = demo(folder);
     wait_until("events are taken in", || {
         assert!(!process.has_ended(), "{}", process.stderr());
@@ -99,7 +50,7 @@ fn a_full_disk_ends_the_hub_and_nothing_is_lost_once_there_is_space() {
 fn below_the_low_water_mark_nothing_is_taken_in_until_there_is_space() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let Some(disk) = SmallDisk::mount(&folder.join("hub"), 256) else { return };
+    let disk = SmallDisk::mount(&folder.join("hub"), 256);
     let mut process = demo(folder);
     wait_until("events are taken in", || {
         assert!(!process.has_ended(), "{}", process.stderr());

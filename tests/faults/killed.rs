@@ -22,7 +22,8 @@ const MOMENT: Duration = Duration::from_secs(2);
 
 /// The moments of kills: when one of these changes next. Together they are the
 /// steps of a commit, and those of each stage on either side of the bus.
-const MOMENTS: [&str; 13] = [
+const MOMENTS: [&str; 14] = [
+    "hub/redo",
     "hub/HEAD",
     "hub/HEAD.new",
     "hub/ids",

@@ -84,6 +84,12 @@ impl Process {
         self.read("stderr")
     }
 
+    /// What it has said on standard output until now.
+    #[allow(dead_code, reason = "not every test program that has this module reads it")]
+    pub fn stdout(&self) -> String {
+        self.read("stdout")
+    }
+
     fn read(&self, name: &str) -> String {
         String::from_utf8_lossy(&std::fs::read(self.output.path().join(name)).unwrap()).into_owned()
     }

@@ -22,10 +22,10 @@ async fn a_full_queue_holds_nobody_else_up_and_nothing_comes_twice() {
     let absent = names.next().unwrap();
     let mut consuming = tokio::task::JoinSet::new();
     for recipient in names {
-        let bus = node.broker().connect(recipient.as_str());
+        let bus = node.bus(recipient.as_str()).unwrap();
         consuming.spawn(consume(bus, recipient, messages_of(EVENTS)));
     }
-    let bus = node.broker().connect(PROVIDER);
+    let bus = node.bus(PROVIDER).unwrap();
     publisher.publish(&*bus, EVENTS).await;
     let others = async { while consuming.join_next().await.transpose().unwrap().is_some() {} };
     timeout(PATIENCE, others).await.expect("the others get everything meanwhile");
@@ -34,7 +34,7 @@ async fn a_full_queue_holds_nobody_else_up_and_nothing_comes_twice() {
     let its = status.recipients.iter().find(|r| r.recipient == absent.as_str()).unwrap();
     assert!(its.queue_bytes > 900_000 && its.queue_messages < messages_of(EVENTS), "{its:?}");
     // That no number comes twice is held by `consume`.
-    let bus = node.broker().connect(absent.as_str());
+    let bus = node.bus(absent.as_str()).unwrap();
     timeout(PATIENCE, consume(bus, absent, messages_of(EVENTS)))
         .await
         .expect("it gets everything in the end");

@@ -50,17 +50,21 @@ fn each_departure_from_the_form_is_refused_with_its_key_or_line() {
     let fields = r#"["person.family_name", "person.given_names", "person.birthdate", "status"]"#;
     let grant = EXAMPLE.split_once("\n[[grant]]").unwrap().1;
     let twice = format!("{EXAMPLE}\n[[grant]]{grant}");
-    assert!(parse_agreement(&twice).unwrap_err().to_string().starts_with("grant 2: `type`"));
+    assert!(parse_agreement(&twice).unwrap_err().to_string().contains("grant 2: `type`"));
     for (from, to, named) in [
         ("id = \"emploi-gouvernement\"", "id = \"Emploi\"", "`id`"),
         ("id = \"emploi-gouvernement\"", "id = \"a:1\"", "`id`"),
-        ("id = \"emploi-gouvernement\"\n", "", "missing field `id`"),
+        ("id = \"emploi-gouvernement\"\n", "", "the key `id` is missing"),
         ("version = 1\n", "version = 0\n", "`version`"),
         ("version = 1\n", "version = -1\n", "line 2"),
         ("version = 1\n", "version = 4294967296\n", "line 2"),
         ("version = 1\n", "version = \"1\"\n", "line 2"),
         ("version = 1\n", "version = 1\nversion = 1\n", "line 3"),
-        ("version = 1\n", "version = 1\nverzion = 1\n", "verzion"),
+        (
+            "version = 1\n",
+            "version = 1\nverzion = 1\n",
+            "line 3: `verzion` isn't a key of an agreement: did you mean `version`?",
+        ),
         ("\"Suivi des demandeurs d'emploi\"", "\" \"", "`title`"),
         ("\"Instruction des aides à l'embauche\"", "\"\"", "`purpose`"),
         ("\"Délibération n° 140/CP\"", "\"\"", "`legal_reference`"),
@@ -70,7 +74,11 @@ fn each_departure_from_the_form_is_refused_with_its_key_or_line() {
         ("public-interest", "legitimate-interest", "line 7"),
         ("retention_months = 12", "retention_months = 0", "`retention_months`"),
         ("retention_months = 12", "retention_months = 1201", "`retention_months`"),
-        ("retention_months = 12", "retention_months = 37", "`retention_justification`"),
+        (
+            "retention_months = 12",
+            "retention_months = 37",
+            "line 9: `retention_months`: expected a `retention_justification`",
+        ),
         (
             "retention_months = 12",
             "retention_months = 12\nretention_justification = \"\"",
@@ -86,7 +94,7 @@ fn each_departure_from_the_form_is_refused_with_its_key_or_line() {
         ("versions = [1]", "versions = []", "grant 1: `versions`"),
         ("versions = [1]", "versions = [0]", "grant 1: `versions`"),
         ("versions = [1]", "versions = [1, 2, 1]", "grant 1: `versions`"),
-        ("versions = [1]\n", "", "missing field `versions`"),
+        ("versions = [1]\n", "", "the key `versions` is missing"),
         (fields, "[]", "grant 1: `fields`"),
         (fields, r#"["*", "status"]"#, "grant 1: `fields`"),
         (fields, r#"["*", "*"]"#, "grant 1: `fields`"),
@@ -116,6 +124,42 @@ fn each_departure_from_the_form_is_refused_with_its_key_or_line() {
     let justified =
         EXAMPLE.replace("= 12\n", "= 120\nretention_justification = \"Code du travail, article Lp. 1\"\n");
     assert!(parse_agreement(&justified).is_ok());
+}
+
+#[test]
+fn every_fault_is_told_in_the_order_of_the_lines() {
+    assert_eq!(agreement_faults(EXAMPLE), []);
+    let text = EXAMPLE
+        .replace("version = 1\n", "version =\t0\nverzion = 2\n")
+        .replace("provider = \"province-sud\"\n", "")
+        .replace("retention_months = 12", "retention_months = 60")
+        .replace("2028-12-31", "2025-12-31")
+        .replace("versions = [1]", "versions = [1, 1]")
+        .replace("\"status\"]", "\"status\",\n  \"Status\"]");
+    let faults: Vec<String> = agreement_faults(&text).iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(faults.join("\n"), @r#"
+    the key `provider` is missing; expected a member's name: 2 to 32 of a-z, 0-9 and -, starting with a letter, and not hub
+    line 2 holds a control character (a tab, or a carriage return): take it out
+    line 2: `version`: expected a whole number from 1
+    line 3: `verzion` isn't a key of an agreement: did you mean `version`?
+    line 9: `retention_months`: expected a `retention_justification` beside it, why data is kept for more than 36 months
+    line 11: `valid_until`: expected a day that isn't before `valid_from`
+    line 15: grant 1: `versions`: expected at least one version, from 1, each once
+    line 16: grant 1: `fields`: expected paths such as person.birthdate, each once, or exactly ["*"]
+    "#);
+    // What is read first is what the parser says.
+    assert_eq!(parse_agreement(&text).unwrap_err().to_string(), faults[1]);
+    let broken = EXAMPLE.replace("id = ", "id ").replace("[1]", "[1").replace("title = ", "title = =");
+    let faults = agreement_faults(&broken);
+    assert!(
+        faults.len() > 1 && faults.iter().all(|f| matches!(f, AgreementFault::Toml { .. })),
+        "{faults:?}"
+    );
+    assert_eq!(agreement_faults("\n").len(), 11);
+    // A text that is wrong in every line isn't told of for ever.
+    assert_eq!(agreement_faults(&"[[grant]]\n".repeat(5_000)).len(), MOST_FAULTS);
+    assert_eq!(agreement_faults(&"\t\n".repeat(5_000)).len(), MOST_FAULTS);
+    assert_eq!(agreement_faults(&"#\n".repeat(MAX_TEXT_BYTES)), [AgreementFault::TooLarge]);
 }
 
 #[test]
@@ -156,6 +200,6 @@ proptest! {
         let end = (at + cut).min(chars.len());
         chars.splice(at..end, with.chars());
         let text: String = chars.into_iter().collect();
-        let _ = parse_agreement(&text);
+        assert_eq!(parse_agreement(&text).is_ok(), agreement_faults(&text).is_empty());
     }
 }

@@ -1,7 +1,7 @@
 //! A message to AMQP properties and headers, and back.
 
 use crate::bus::BusFault;
-use crate::event::{HeaderValue, Message};
+use crate::event::{HeaderValue, Message, header_name};
 use lapin::BasicProperties;
 use lapin::types::generation::gen_value;
 use lapin::types::parsing::parse_value;
@@ -66,7 +66,7 @@ pub(super) fn message(properties: &BasicProperties, body: Vec<u8>) -> Message {
         kind: text(properties.kind()),
         app_id: text(properties.app_id()),
         user_id: text(properties.user_id()),
-        headers: headers.map(|(name, value)| (name.as_str().to_owned(), from_value(value))).collect(),
+        headers: headers.map(|(name, value)| (header_name(name.as_str()), from_value(value))).collect(),
         body: body.into(),
     }
 }
@@ -178,7 +178,7 @@ mod tests {
             let mut next = || texts.next().flatten();
             Message {
                 content_type: next(), message_id: next(), kind: next(), app_id: next(), user_id: next(),
-                delivery_mode: mode, headers: headers.into_iter().collect(), body: body.into(),
+                delivery_mode: mode, headers: headers.into_iter().map(|(name, value): (String, _)| (name.into(), value)).collect(), body: body.into(),
             }
         }
     }
@@ -212,10 +212,11 @@ mod tests {
         let with = |message: Message| properties(&message).unwrap_err().to_string();
         let kind = with(Message { kind: Some(long.clone()), ..Message::default() });
         assert!(kind.contains("its type is longer"), "{kind}");
-        let header = with(Message { headers: vec![(long, HeaderValue::Integer(1))], ..Message::default() });
+        let header =
+            with(Message { headers: vec![(long.into(), HeaderValue::Integer(1))], ..Message::default() });
         assert!(header.contains("headers"), "{header}");
         let large = HeaderValue::Bytes(vec![0; 131_000]);
-        let frame = with(Message { headers: vec![("large".to_owned(), large)], ..Message::default() });
+        let frame = with(Message { headers: vec![("large".into(), large)], ..Message::default() });
         assert!(frame.contains("128 KiB"), "{frame}");
     }
 }

@@ -24,16 +24,19 @@
 //! What the broker refuses for good (a wrong password, a missing permission, no
 //! such queue) is an error that says what to check, and isn't tried again.
 
+mod configured;
 mod consumer;
 mod fault;
 mod filter;
 mod link;
 mod mapping;
+pub mod probe;
 mod publish;
 mod socket;
 mod target;
 
-pub use target::{Login, Options};
+pub(crate) use target::percent_decoded;
+pub use target::{Login, Options, vhost_of};
 
 use super::{Bus, BusFault, Confirm, Consumer, Fut};
 use crate::event::Message;
@@ -75,6 +78,13 @@ impl Connection {
         let connection = Connection::new(url, options)?;
         connection.publisher.link().open_once().await?;
         Ok(connection)
+    }
+
+    /// How many messages are ready in a queue, which nobody has been given. The
+    /// broker counts them when it is asked (a passive `queue.declare`), while the
+    /// management API's counts are some seconds old.
+    pub async fn ready(&self, queue: &str) -> Result<u64, BusFault> {
+        self.publisher.ready(queue).await
     }
 
     /// The virtual host.

@@ -6,8 +6,8 @@ use super::mapping;
 use crate::bus::{BusFault, Confirm};
 use crate::event::Message;
 use lapin::message::BasicReturnMessage;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::types::ShortString;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
+use lapin::types::{FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
 use std::collections::{HashSet, VecDeque};
 use std::pin::Pin;
@@ -31,8 +31,25 @@ pub(super) struct Publisher {
 /// A message that is ready to be sent.
 struct Prepared {
     routing_key: ShortString,
-    properties: BasicProperties,
+    /// Until the message is sent: lapin takes them, and a copy of a table costs as
+    /// much as making it.
+    properties: Mutex<Option<BasicProperties>>,
     message: Message,
+}
+
+impl Prepared {
+    fn new(routing_key: &str, message: Message) -> Result<Prepared, BusFault> {
+        let routing_key = mapping::short("routing key", routing_key)?;
+        let properties = Mutex::new(Some(mapping::properties(&message)?));
+        Ok(Prepared { routing_key, properties, message })
+    }
+
+    /// The properties. They are made again for a message that is sent again.
+    fn properties(&self) -> BasicProperties {
+        // What was made once can be made again.
+        let made = self.properties.lock().unwrap_or_else(PoisonError::into_inner).take();
+        made.or_else(|| mapping::properties(&self.message).ok()).unwrap_or_default()
+    }
 }
 
 impl Publisher {
@@ -51,10 +68,7 @@ impl Publisher {
         batch: Vec<(String, Message)>,
     ) -> Result<Vec<Confirm>, BusFault> {
         let exchange_name = mapping::short("exchange", exchange)?;
-        let prepare = |(routing_key, message): (String, Message)| {
-            let routing_key = mapping::short("routing key", &routing_key)?;
-            Ok(Prepared { routing_key, properties: mapping::properties(&message)?, message })
-        };
+        let prepare = |(routing_key, message): (String, Message)| Prepared::new(&routing_key, message);
         let batch = batch.into_iter().map(prepare).collect::<Result<Vec<_>, BusFault>>()?;
         let Some(first) = batch.first() else { return Ok(Vec::new()) };
         let word = first.routing_key.as_str().split('.').next().unwrap_or_default();
@@ -83,6 +97,34 @@ impl Publisher {
         Ok(confirms)
     }
 
+    /// How many messages are ready in `queue`. Waits while the broker is away.
+    pub(super) async fn ready(&self, queue: &str) -> Result<u64, BusFault> {
+        let name = mapping::short("queue", queue)?;
+        let _permit = self.channels.acquire().await.ok();
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let mut backoff = Backoff::default();
+        loop {
+            let error = match self.lease().await {
+                Ok(lease) => {
+                    let asked = lease.channel.queue_declare(name.clone(), options, FieldTable::default());
+                    match asked.await {
+                        Ok(queue) => {
+                            lease.end(After::GiveBack);
+                            return Ok(queue.message_count().into());
+                        }
+                        Err(error) => error,
+                    }
+                }
+                Err(Ok(error)) => error,
+                Err(Err(fault)) => return Err(fault),
+            };
+            if let Cause::Fault(fault) = cause(&error, Doing::Consuming(queue)) {
+                return Err(fault);
+            }
+            backoff.pause().await;
+        }
+    }
+
     fn refused(&self) -> std::sync::MutexGuard<'_, HashSet<(String, String)>> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -107,8 +149,9 @@ impl Publisher {
                     confirms.extend(flight.confirms());
                     match sent {
                         Ok(()) => {
+                            let has_nack = flight.has_nack;
                             drop(flight);
-                            lease.give_back();
+                            lease.end(if has_nack { After::Close } else { After::GiveBack });
                             continue;
                         }
                         Err(error) => error,
@@ -149,36 +192,54 @@ impl Publisher {
                 channel
             }
         };
-        Ok(Lease { live, channel, is_clean: false })
+        Ok(Lease { live, channel, after: After::Await })
     }
+}
+
+/// What becomes of a channel after its use.
+#[derive(Clone, Copy)]
+enum After {
+    /// A publishing on it was dropped: it is used again once all is confirmed.
+    Await,
+    /// Nothing is under way on it: it is used again.
+    GiveBack,
+    /// It isn't used again. RabbitMQ 3.10 looks a quorum queue's leader up once
+    /// for a channel: where that is on a node that is lost, the channel refuses
+    /// what is published for as long as it is there, and a new one doesn't.
+    Close,
 }
 
 /// A channel in use.
 struct Lease {
     live: Arc<Live>,
     channel: Channel,
-    is_clean: bool,
+    after: After,
 }
 
 impl Lease {
-    /// Nothing is under way on it any more.
-    fn give_back(mut self) {
-        self.is_clean = true;
+    /// Ends the use of the channel.
+    fn end(mut self, after: After) {
+        self.after = after;
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let (live, channel) = (Arc::clone(&self.live), self.channel.clone());
-        if self.is_clean {
+        let (live, channel, after) = (Arc::clone(&self.live), self.channel.clone(), self.after);
+        if matches!(after, After::GiveBack) {
             live.give_back(channel);
         } else if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            // A publishing was dropped. lapin sends the close of a channel before
-            // what waits to be published on it, which the broker answers by
-            // closing the connection. So it stays open until all is confirmed.
             runtime.spawn(async move {
-                if channel.wait_for_confirms().await.is_ok() {
-                    live.give_back(channel);
+                match after {
+                    After::Close => drop(channel.close(200, "OK".into()).await),
+                    // lapin sends the close of a channel before what waits to be
+                    // published on it, which the broker answers by closing the
+                    // connection. So it stays open until all is confirmed.
+                    _ => {
+                        if channel.wait_for_confirms().await.is_ok() {
+                            live.give_back(channel);
+                        }
+                    }
                 }
             });
         }
@@ -254,35 +315,37 @@ impl<'a> Flight<'a> {
             while self.steps.len() < self.window && self.sent < self.batch.len() && !self.has_nack {
                 let mut step = self.start(self.sent);
                 // The first poll hands the message to lapin: what is polled in
-                // order is sent in order.
-                if let Poll::Ready(Ok(confirm)) = step.as_mut().poll(context) {
-                    self.steps.push_back(Step::Waiting(confirm));
-                } else {
-                    self.steps.push_back(Step::Writing(step));
+                // order is sent in order. What has ended isn't polled again.
+                match step.as_mut().poll(context) {
+                    Poll::Ready(Ok(confirm)) => self.steps.push_back(Step::Waiting(confirm)),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => self.steps.push_back(Step::Writing(step)),
                 }
                 self.sent += 1;
             }
             let Some(step) = self.steps.front_mut() else { return Poll::Ready(Ok(())) };
             match step.poll(context) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Ready(Ok(confirmation)) => {
+                Poll::Ready(ended) => {
                     self.steps.pop_front();
-                    self.settle(confirmation);
+                    match ended {
+                        Ok(confirmation) => self.settle(confirmation),
+                        Err(error) => return Poll::Ready(Err(error)),
+                    }
                 }
             }
         }
     }
 
     fn start(&self, nth: usize) -> Writing<'a> {
-        let Prepared { routing_key, properties, message } = &self.batch[nth];
+        let prepared = &self.batch[nth];
         let options = BasicPublishOptions { mandatory: true, immediate: false };
         Box::pin(self.channel.basic_publish(
             self.exchange.clone(),
-            routing_key.clone(),
+            prepared.routing_key.clone(),
             options,
-            &message.body,
-            properties.clone(),
+            &prepared.message.body,
+            prepared.properties(),
         ))
     }
 

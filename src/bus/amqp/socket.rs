@@ -24,8 +24,11 @@ use tokio_rustls::client::TlsStream;
 /// How many bytes are read at once.
 const READ: usize = 64 * 1024;
 
-enum Wire {
+/// The bytes under a connection.
+pub(super) enum Wire {
+    /// As they are.
     Plain(TcpStream),
+    /// Within TLS.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
@@ -59,7 +62,8 @@ impl Dial {
         Ok(Socket { handshake: Some((deadline, Arc::clone(&self.opened))), ..Socket::new(wire) })
     }
 
-    async fn wire(&self) -> io::Result<Wire> {
+    /// Connects, and shakes hands for TLS.
+    pub(super) async fn wire(&self) -> io::Result<Wire> {
         let tcp = TcpStream::connect((self.host.as_str(), self.port)).await?;
         tcp.set_nodelay(true)?;
         let Some(config) = &self.tls else { return Ok(Wire::Plain(tcp)) };

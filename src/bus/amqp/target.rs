@@ -98,10 +98,7 @@ impl Target {
             parsed.host_str().filter(|host| !host.is_empty()).ok_or_else(|| wrong("it has no host"))?;
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let decoded = |text: &str| percent_decoded(text).ok_or_else(|| wrong("it isn't UTF-8"));
-        let vhost = match parsed.path() {
-            "" | "/" => VHOST.to_owned(),
-            path => decoded(&path[1..])?,
-        };
+        let vhost = vhost_in(&parsed).ok_or_else(|| wrong("it isn't UTF-8"))?;
         let password = Zeroizing::new(decoded(parsed.password().unwrap_or_default())?);
         let password = match &options.login {
             Login::Password(password) => password.clone(),
@@ -142,21 +139,25 @@ impl Target {
         self.options.window.max(1)
     }
 
-    /// Opens a connection. `role` is added to its name.
-    pub(super) async fn open(&self, role: &str) -> Result<lapin::Connection, Closed> {
-        let tls = if self.secure {
-            Some(Arc::new(self.options.tls.client().map_err(Closed::Fault)?))
-        } else {
-            None
+    /// What a socket to it is opened with.
+    pub(super) fn dial(&self) -> Result<Dial, BusFault> {
+        let tls = match self.secure {
+            true => Some(Arc::new(self.options.tls.client()?)),
+            false => None,
         };
-        let opened = Arc::new(AtomicBool::new(false));
-        let dial = Dial {
+        Ok(Dial {
             host: self.host.clone(),
             port: self.port,
             tls,
             patience: self.options.patience,
-            opened: Arc::clone(&opened),
-        };
+            opened: Arc::new(AtomicBool::new(false)),
+        })
+    }
+
+    /// Opens a connection. `role` is added to its name.
+    pub(super) async fn open(&self, role: &str) -> Result<lapin::Connection, Closed> {
+        let dial = self.dial().map_err(Closed::Fault)?;
+        let opened = Arc::clone(&dial.opened);
         let by_certificate = matches!(self.options.login, Login::Certificate);
         let mut uri = AMQPUri {
             scheme: AMQPScheme::AMQP,
@@ -194,7 +195,24 @@ impl Target {
     }
 }
 
-fn percent_decoded(text: &str) -> Option<String> {
+/// The virtual host that the URL of a broker names, `pirogue` where it names
+/// none. Fails where it isn't a URL.
+pub fn vhost_of(url: &str) -> Result<String, BusFault> {
+    // The URL may hold a password: no sentence repeats it.
+    let parsed = reqwest::Url::parse(url).ok();
+    let vhost = parsed.as_ref().and_then(vhost_in);
+    vhost.ok_or_else(|| BusFault::Address("it isn't a URL with a virtual host".to_owned()))
+}
+
+fn vhost_in(url: &reqwest::Url) -> Option<String> {
+    match url.path() {
+        "" | "/" => Some(VHOST.to_owned()),
+        path => percent_decoded(&path[1..]),
+    }
+}
+
+/// What `%41` and the like stand for in a part of a URL; none where that isn't UTF-8.
+pub(crate) fn percent_decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

@@ -19,6 +19,8 @@ pub(super) struct QueueConsumer {
     outstanding: VecDeque<(u64, u32)>,
     outstanding_first: u64,
     last_tag: u64,
+    /// The generation of the logs that they were read from.
+    generation: u64,
     /// Messages taken from the queue and not given out yet; they follow the
     /// outstanding ones.
     staged: VecDeque<Entry>,
@@ -34,6 +36,7 @@ impl QueueConsumer {
             outstanding: VecDeque::new(),
             outstanding_first: 0,
             last_tag: 0,
+            generation: 0,
             staged: VecDeque::new(),
             queue,
         };
@@ -46,6 +49,7 @@ impl QueueConsumer {
     fn activate(&mut self, permit: OwnedSemaphorePermit) {
         self.queue.begin();
         self.outstanding_first = self.queue.acked();
+        self.generation = self.queue.generation();
         self.active = Some(permit);
     }
 
@@ -85,6 +89,7 @@ impl QueueConsumer {
     /// Stages messages until a batch is full or the queue has no more. Returns
     /// how many of the staged ones make the batch, and whether it is full.
     fn stage(&mut self, most: usize, most_bytes: usize) -> Result<(usize, bool), BusFault> {
+        self.follow();
         let (mut count, mut bytes) = (0, 0);
         loop {
             while let Some(entry) = self.staged.get(count) {
@@ -97,10 +102,32 @@ impl QueueConsumer {
                     return Ok((count, true));
                 }
             }
-            if !self.queue.take(&self.broker.store, &mut self.staged)? {
-                return Ok((count, false));
+            match self.queue.take(&self.broker.store, &mut self.staged) {
+                Ok(true) => {}
+                Ok(false) => return Ok((count, false)),
+                // The log that it reads was written anew meanwhile.
+                Err(_) if self.follow() => (count, bytes) = (0, 0),
+                Err(fault) => return Err(fault.into()),
             }
         }
+    }
+
+    /// Goes by the queue's logs as they are now. Returns whether some were written
+    /// anew.
+    fn follow(&mut self) -> bool {
+        if self.active.is_none() || self.queue.generation() == self.generation {
+            return false;
+        }
+        let (generation, resized) = self.queue.resized();
+        for (position, size) in resized.range(self.outstanding_first..) {
+            if let Some(known) = self.outstanding.get_mut((position - self.outstanding_first) as usize) {
+                known.1 = *size;
+            }
+        }
+        self.generation = generation;
+        self.staged.clear();
+        self.queue.put_back(self.outstanding_first + self.outstanding.len() as u64);
+        true
     }
 
     /// Gives out the first `count` staged messages.
@@ -129,9 +156,13 @@ impl QueueConsumer {
         self.known(up_to)?;
         let count = self.outstanding.partition_point(|(tag, _)| *tag <= up_to);
         if count > 0 {
-            let bytes = self.outstanding.drain(..count).map(|(_, size)| u64::from(size)).sum();
+            let bytes =
+                |of: &VecDeque<(u64, u32)>| of.iter().take(count).map(|(_, size)| u64::from(*size)).sum();
+            while !self.queue.ack(self.generation, count as u64, bytes(&self.outstanding)) {
+                self.follow();
+            }
+            self.outstanding.drain(..count);
             self.outstanding_first += count as u64;
-            self.queue.ack(count as u64, bytes);
             self.broker.acks.mark(&self.queue, count as u64);
         }
         Ok(())

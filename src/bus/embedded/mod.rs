@@ -16,6 +16,7 @@ mod connection;
 mod consumer;
 mod queue;
 mod record;
+mod rewrite;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use crate::event::MemberName;
 use crate::store::{Sealing, Store, StoreFault};
 use acks::Acks;
 use queue::Queue;
+pub use rewrite::Fate;
 use std::collections::HashMap;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};

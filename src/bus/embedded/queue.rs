@@ -8,7 +8,7 @@
 use super::record::{self, Entry};
 use super::{BrokerOptions, lock};
 use crate::store::{Frame, FrameLog, Sealing, Store, StoreFault, Tx};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -60,13 +60,18 @@ struct State {
     ready: u64,
     delivered: u64,
     end: u64,
+    /// How often logs were written anew: what a consumer has read of them before
+    /// doesn't count any more.
+    generation: u64,
+    /// The sizes of messages that were replaced.
+    resized: BTreeMap<u64, u32>,
     /// Logs that are wholly acknowledged, to be deleted with the next commit of
     /// the acknowledgements.
     finished: Vec<Arc<FrameLog>>,
 }
 
 /// What is known of a log: 8 bytes a frame.
-struct LogIndex {
+pub(super) struct LogIndex {
     log: Arc<FrameLog>,
     /// The position of its first message.
     first: u64,
@@ -132,7 +137,7 @@ impl Queue {
         let mut bytes = 0;
         let mut end = acked;
         for log in store.logs(&format!("bus/{name}/")) {
-            let (log, first) = FrameLog::open(store, &sealing, log)?;
+            let (log, first) = FrameLog::open(store, &sealing_of(&sealing, &log), log)?;
             let mut index = LogIndex::new(Arc::new(log), first);
             for frame in index.log.frames(store)? {
                 let frame_first = first + u64::from(index.count);
@@ -168,6 +173,8 @@ impl Queue {
                 ready: acked,
                 delivered: end,
                 end,
+                generation: 0,
+                resized: BTreeMap::new(),
                 finished,
             }),
             cached: cached.clone(),
@@ -342,9 +349,14 @@ impl Queue {
         lock(&self.state).acked
     }
 
-    /// Acknowledges the next `count` messages, of `bytes` together.
-    pub(super) fn ack(&self, count: u64, bytes: u64) {
+    /// Acknowledges the next `count` messages, of `bytes` together, for a consumer
+    /// that knows of the logs of `generation`. Returns false, and does nothing,
+    /// where some were written anew since.
+    pub(super) fn ack(&self, generation: u64, count: u64, bytes: u64) -> bool {
         let mut state = lock(&self.state);
+        if state.generation != generation {
+            return false;
+        }
         state.acked += count;
         self.release(bytes);
         while state.logs.len() > 1 && state.logs[0].past() <= state.acked {
@@ -352,6 +364,109 @@ impl Queue {
                 state.finished.push(index.log);
             }
         }
+        true
+    }
+
+    // ---- written anew ---------------------------------------------------------
+
+    /// How often logs were written anew.
+    pub(super) fn generation(&self) -> u64 {
+        lock(&self.state).generation
+    }
+
+    /// The sizes of the messages that were replaced, at their positions.
+    pub(super) fn resized(&self) -> (u64, BTreeMap<u64, u32>) {
+        let state = lock(&self.state);
+        (state.generation, state.resized.clone())
+    }
+
+    /// Begins another log with the next message, and deletes what is wholly
+    /// acknowledged now.
+    pub(super) fn roll(&self, tx: &mut Tx) {
+        let mut writer = lock(&self.writer);
+        let mut state = lock(&self.state);
+        // A log with frames that aren't visible yet isn't known to its end.
+        let all_visible = state.end == writer.next;
+        writer.log = None;
+        while state.logs.front().is_some_and(|index| index.past() <= state.acked)
+            && (all_visible || state.logs.len() > 1)
+            && let Some(index) = state.logs.pop_front()
+        {
+            state.finished.push(index.log);
+        }
+        drop((state, writer));
+        self.save_acks(tx);
+    }
+
+    /// The logs that don't grow any more: each with the position of its first
+    /// message, and where it ends.
+    pub(super) fn closed_logs(&self) -> Vec<(Arc<FrameLog>, u64, u64)> {
+        let writer = lock(&self.writer);
+        let state = lock(&self.state);
+        let current = |log: &Arc<FrameLog>| writer.log.as_ref().is_some_and(|now| Arc::ptr_eq(now, log));
+        let closed = state.logs.iter().filter(|index| !current(&index.log));
+        closed.map(|index| (index.log.clone(), index.first, u64::from(index.end))).collect()
+    }
+
+    /// Up to where the messages of `old`, which is closed, are acknowledged; none
+    /// where all are, and it goes with this commit.
+    pub(super) fn begin_anew(&self, tx: &mut Tx, old: &Arc<FrameLog>) -> Option<u64> {
+        let mut state = lock(&self.state);
+        let at = state.logs.iter().position(|index| Arc::ptr_eq(&index.log, old));
+        match at {
+            Some(at) if state.logs[at].past() > state.acked => {
+                // What isn't in the log any more must not be asked for.
+                tx.put(row(&self.name).as_bytes(), &state.acked.to_le_bytes());
+                Some(state.acked)
+            }
+            at => {
+                if let Some(index) = at.and_then(|at| state.logs.remove(at)) {
+                    state.finished.push(index.log);
+                }
+                drop(state);
+                self.save_acks(tx);
+                None
+            }
+        }
+    }
+
+    /// Creates the log that takes the place of the one called `old`, with `first`
+    /// as the position of its first message.
+    pub(super) fn create_anew(&self, tx: &mut Tx, old: &str, first: u64) -> Result<LogIndex, StoreFault> {
+        let times = times_anew(old) + 1;
+        let name = format!("bus/{}/{first:020}.r{times}.log", self.name);
+        let sealing = sealing_of(&self.sealing, &name);
+        Ok(LogIndex::new(Arc::new(FrameLog::create(tx, &sealing, name, first)?), first))
+    }
+
+    /// Puts a log written anew, which is durable, in the place of `old`.
+    pub(super) fn replace(&self, old: &Arc<FrameLog>, index: LogIndex, resized: BTreeMap<u64, (u32, i64)>) {
+        {
+            let mut state = lock(&self.state);
+            let at = state.logs.iter().position(|known| Arc::ptr_eq(&known.log, old));
+            match at {
+                Some(at) => state.logs[at] = index,
+                // All of it was acknowledged since.
+                None => {
+                    state.finished.retain(|known| !Arc::ptr_eq(known, old));
+                    state.finished.push(index.log);
+                }
+            }
+            let acked = state.acked;
+            for (position, (size, grown)) in resized.into_iter().filter(|(at, _)| *at >= acked) {
+                state.resized.insert(position, size);
+                match u64::try_from(grown) {
+                    Ok(more) => drop(self.bytes.fetch_add(more, Ordering::Relaxed)),
+                    Err(_) => self.release(grown.unsigned_abs()),
+                }
+            }
+            state.resized.retain(|position, _| *position >= acked);
+            state.generation += 1;
+            state.cache.clear();
+            let bytes = state.cache_bytes;
+            self.give_cache(&mut state, bytes);
+        }
+        self.arrived.notify_one();
     }
 
     /// Takes messages back from the consumer, all from the position `from` on.
@@ -438,7 +553,12 @@ impl LogIndex {
         self.first + u64::from(self.count)
     }
 
-    fn push(&mut self, frame: &Frame) -> Result<(), StoreFault> {
+    /// Appends a frame to its log in a commit.
+    pub(super) fn append(&self, tx: &mut Tx, count: u32, content: &[u8]) -> Result<Frame, StoreFault> {
+        self.log.append(tx, count, content)
+    }
+
+    pub(super) fn push(&mut self, frame: &Frame) -> Result<(), StoreFault> {
         let too_long = |_| StoreFault::Damaged {
             log: self.log.name().to_owned(),
             offset: frame.offset,
@@ -448,6 +568,21 @@ impl LogIndex {
         self.end = u32::try_from(frame.end).map_err(too_long)?;
         self.count += frame.count;
         Ok(())
+    }
+}
+
+/// How often a log was written anew, by its name.
+fn times_anew(log: &str) -> u64 {
+    let times = log.strip_suffix(".log").and_then(|name| name.rsplit_once(".r"));
+    times.and_then(|(_, times)| times.parse().ok()).unwrap_or(0)
+}
+
+/// What the key of a log is wrapped under: one that was written anew may begin at
+/// the position of the one before.
+fn sealing_of(sealing: &Sealing, log: &str) -> Sealing {
+    match times_anew(log) {
+        0 => sealing.clone(),
+        times => sealing.derive(&format!("anew {times}")),
     }
 }
 
@@ -463,7 +598,12 @@ fn read(store: &Store, log: &FrameLog, frame: &Frame) -> Result<Vec<Entry>, Stor
     Ok(entries)
 }
 
-fn decode(log: &FrameLog, offset: u64, count: u32, content: Vec<u8>) -> Result<Vec<Entry>, StoreFault> {
+pub(super) fn decode(
+    log: &FrameLog,
+    offset: u64,
+    count: u32,
+    content: Vec<u8>,
+) -> Result<Vec<Entry>, StoreFault> {
     let entries = record::decode(content).and_then(|entries| {
         if entries.len() == count as usize {
             Ok(entries)

@@ -1,6 +1,7 @@
 //! The client of the management API.
 
 use super::ManageFault;
+use super::password::ALGORITHM;
 use crate::bus::Tls;
 use reqwest::{Method, StatusCode, Url};
 use serde::de::DeserializeOwned;
@@ -68,10 +69,58 @@ pub struct Binding {
 }
 
 /// A user.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 pub struct User {
     /// Its name.
     pub name: String,
+    /// The hash of its password; empty where it has none.
+    #[serde(default)]
+    pub password_hash: String,
+    /// Its tags.
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+/// A user's tags. Brokers before 3.9 write them as one text with commas.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "TagsText")]
+pub struct Tags(pub Vec<String>);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum TagsText {
+    Many(Vec<String>),
+    One(String),
+}
+
+impl From<TagsText> for Tags {
+    fn from(text: TagsText) -> Tags {
+        match text {
+            TagsText::Many(tags) => Tags(tags),
+            TagsText::One(text) => Tags(text.split(',').map(str::to_owned).collect()),
+        }
+    }
+}
+
+impl User {
+    /// Fails where it has tags, as an administrator has: such a user isn't made
+    /// one of the exchange.
+    pub fn check_plain(&self) -> Result<(), ManageFault> {
+        match self.tags.0.iter().all(String::is_empty) {
+            true => Ok(()),
+            false => Err(ManageFault::Conflict(format!(
+                "the broker's user {} is there and has tags, as an administrator has: it isn't made a user of the \
+                 exchange; give it, or the member, another name",
+                self.name
+            ))),
+        }
+    }
+}
+
+impl std::fmt::Debug for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("User").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 /// What a user may do in a virtual host: regular expressions over the names of
@@ -142,7 +191,7 @@ impl Management {
     }
 
     /// Calls the API; `None` where what `path` names isn't there.
-    async fn call(
+    pub(super) async fn call(
         &self,
         method: Method,
         path: &[&str],
@@ -185,11 +234,21 @@ impl Management {
         response.json().await.map(Some).map_err(unexpected)
     }
 
-    async fn list<T: DeserializeOwned>(&self, path: &[&str], what: &str) -> Result<Vec<T>, ManageFault> {
+    pub(super) async fn list<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        what: &str,
+    ) -> Result<Vec<T>, ManageFault> {
         Ok(self.get(path, what).await?.unwrap_or_default())
     }
 
-    async fn send(&self, method: Method, path: &[&str], body: Value, what: &str) -> Result<(), ManageFault> {
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &[&str],
+        body: Value,
+        what: &str,
+    ) -> Result<(), ManageFault> {
         match self.call(method, path, Some(&body), what).await? {
             Some(_) => Ok(()),
             None => Err(ManageFault::Failed {
@@ -213,9 +272,18 @@ impl Management {
         Ok(self.get::<Value>(&["vhosts", vhost], "show the virtual host").await?.is_some())
     }
 
-    /// Makes a virtual host, unless it is there.
+    /// Makes a virtual host, unless it is there, and lets the user of this API use
+    /// it.
     pub async fn put_vhost(&self, vhost: &str) -> Result<(), ManageFault> {
-        self.send(Method::PUT, &["vhosts", vhost], json!({}), "make the virtual host").await
+        self.send(Method::PUT, &["vhosts", vhost], json!({}), "make the virtual host").await?;
+        let all = || ".*".to_owned();
+        let own = Permissions { user: self.user.clone(), configure: all(), write: all(), read: all() };
+        self.put_permissions(vhost, &own).await
+    }
+
+    /// Takes a virtual host away, with all that is in it, unless it is gone.
+    pub async fn delete_vhost(&self, vhost: &str) -> Result<(), ManageFault> {
+        self.call(Method::DELETE, &["vhosts", vhost], None, "delete the virtual host").await.map(drop)
     }
 
     /// The exchanges of a virtual host.
@@ -276,6 +344,25 @@ impl Management {
             Some(password) => json!({ "password": password, "tags": "" }),
             None => json!({ "password_hash": "", "tags": "" }),
         };
+        self.send(Method::PUT, &["users", name], body, "make a user").await
+    }
+
+    /// Gives a user tags, and a password. A tag that the broker doesn't know
+    /// means nothing to it.
+    pub async fn put_tagged_user(&self, name: &str, password: &str, tag: &str) -> Result<(), ManageFault> {
+        let body = json!({ "password": password, "tags": tag });
+        self.send(Method::PUT, &["users", name], body, "make a user").await
+    }
+
+    /// Takes a user away, unless it is gone.
+    pub async fn delete_user(&self, name: &str) -> Result<(), ManageFault> {
+        self.call(Method::DELETE, &["users", name], None, "delete a user").await.map(drop)
+    }
+
+    /// As [`Management::put_user`], with the hash of the password
+    /// ([`password_hash`](super::password_hash)).
+    pub async fn put_user_with_hash(&self, name: &str, hash: &str) -> Result<(), ManageFault> {
+        let body = json!({ "password_hash": hash, "hashing_algorithm": ALGORITHM, "tags": "" });
         self.send(Method::PUT, &["users", name], body, "make a user").await
     }
 

@@ -1,6 +1,6 @@
 //! What a hub needs on a broker, and what is missing there.
 
-use super::{ManageFault, Management, Permissions, Queue, TopicPermissions};
+use super::{ManageFault, Management, Permissions, Queue, TopicPermissions, User};
 use crate::bus::{DELIVERIES, EVENTS, HUB, INBOX, queue_of};
 use crate::event::MemberName;
 use serde_json::{Map, Value, json};
@@ -13,6 +13,10 @@ pub enum Access {
     /// By this password, which is set when the user is made and left alone
     /// later.
     Password(Zeroizing<String>),
+    /// By the password of which this is the hash
+    /// ([`password_hash`](super::password_hash)). A user that has another is
+    /// given this one.
+    PasswordHash(String),
     /// By its certificate, whose subject is its name.
     Certificate,
     /// The broker knows it by other means, or it is made by someone else:
@@ -45,7 +49,7 @@ pub enum Change {
     Queue(String),
     /// Bind a queue: exchange, queue, pattern.
     Binding(&'static str, String, String),
-    /// Make a user.
+    /// Make a user, or give it this access.
     User(String, Access),
     /// Give permissions.
     Permissions(Permissions),
@@ -62,6 +66,7 @@ impl std::fmt::Display for Change {
             Change::Binding(exchange, queue, pattern) => {
                 write!(f, "bind the queue {queue} to {exchange} by {pattern}")
             }
+            Change::User(name, Access::PasswordHash(_)) => write!(f, "give the user {name} its password"),
             Change::User(name, _) => write!(f, "make the user {name}"),
             Change::Permissions(Permissions { user, configure, write, read }) => {
                 write!(f, "let {user} configure {configure}, write {write}, read {read}")
@@ -136,20 +141,29 @@ impl Layout {
     /// What of it is missing on the broker, in the order in which it has to be
     /// made. What is there and can't be changed in place is
     /// [`ManageFault::Conflict`].
+    ///
+    /// A user that is there already is left as it is, unless its password's hash
+    /// is given and is another. One with tags is somebody else's, the
+    /// administrator's for instance: that is a conflict too.
     pub async fn missing(&self, management: &Management) -> Result<Vec<Change>, ManageFault> {
         let vhost = self.vhost.as_str();
+        let users = management.users().await?;
         if !management.has_vhost(vhost).await? {
-            let users = management.users().await?;
-            let mut all = self.changes();
-            all.retain(
-                |change| !matches!(change, Change::User(name, _) if users.iter().any(|user| user.name == *name)),
-            );
-            return Ok(all);
+            let mut missing = Vec::new();
+            for change in self.changes() {
+                let is_there = match &change {
+                    Change::User(name, access) => check_user(&users, name, access)?,
+                    _ => false,
+                };
+                if !is_there {
+                    missing.push(change);
+                }
+            }
+            return Ok(missing);
         }
         let exchanges = management.exchanges(vhost).await?;
         let queues = management.queues(vhost).await?;
         let bindings = management.bindings(vhost).await?;
-        let users = management.users().await?;
         let permissions = management.permissions(vhost).await?;
         let topic_permissions = management.topic_permissions(vhost).await?;
         let mut missing = Vec::new();
@@ -175,7 +189,7 @@ impl Layout {
                         && binding.destination == *queue
                         && binding.routing_key == *pattern
                 }),
-                Change::User(name, _) => users.iter().any(|user| user.name == *name),
+                Change::User(name, access) => check_user(&users, name, access)?,
                 Change::Permissions(wanted) => permissions.contains(wanted),
                 Change::TopicPermissions(wanted) => topic_permissions.contains(wanted),
             };
@@ -213,13 +227,11 @@ impl Layout {
             Change::Binding(exchange, queue, pattern) => {
                 management.bind(vhost, exchange, queue, pattern).await
             }
-            Change::User(name, access) => {
-                let password = match access {
-                    Access::Password(password) => Some(password.as_str()),
-                    Access::Certificate | Access::Elsewhere => None,
-                };
-                management.put_user(name, password).await
-            }
+            Change::User(name, access) => match access {
+                Access::Password(password) => management.put_user(name, Some(password.as_str())).await,
+                Access::PasswordHash(hash) => management.put_user_with_hash(name, hash).await,
+                Access::Certificate | Access::Elsewhere => management.put_user(name, None).await,
+            },
             Change::Permissions(permissions) => management.put_permissions(vhost, permissions).await,
             Change::TopicPermissions(permissions) => {
                 management.put_topic_permissions(vhost, permissions).await
@@ -231,10 +243,27 @@ impl Layout {
     pub async fn provision(&self, management: &Management) -> Result<Vec<Change>, ManageFault> {
         let missing = self.missing(management).await?;
         for change in &missing {
-            self.apply(management, change).await?;
+            let mut done = self.apply(management, change).await;
+            if let Err(ManageFault::Refused { .. }) = done {
+                // A cluster that was slow to make the virtual host left it without
+                // its maker's rights.
+                management.put_vhost(&self.vhost).await?;
+                done = self.apply(management, change).await;
+            }
+            done?;
         }
         Ok(missing)
     }
+}
+
+/// Whether `name` is among the users, with its password where that is known.
+fn check_user(users: &[User], name: &str, access: &Access) -> Result<bool, ManageFault> {
+    let Some(user) = users.iter().find(|user| user.name == name) else { return Ok(false) };
+    user.check_plain()?;
+    Ok(match access {
+        Access::PasswordHash(hash) => user.password_hash == *hash,
+        _ => true,
+    })
 }
 
 #[cfg(test)]

@@ -7,11 +7,19 @@
 //! does and does it. Nothing is ever taken away.
 
 mod client;
+mod definitions;
+mod health;
 mod layout;
+mod login;
+mod password;
 mod queues;
+mod shovel;
 
-pub use client::{Binding, Exchange, Management, Permissions, Queue, TopicPermissions, User};
+pub use client::{Binding, Exchange, Management, Permissions, Queue, Tags, TopicPermissions, User};
+pub use health::Node;
 pub use layout::{Access, Change, Layout};
+pub use login::{Account, account_of};
+pub use password::{is_hash_of, is_password_hash, password_hash};
 pub use queues::Queues;
 
 /// Why the management API didn't do what it was asked.

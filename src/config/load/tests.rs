@@ -47,6 +47,7 @@ fn a_file_holds_only_what_differs_from_the_defaults() {
     assert_eq!(config.limits.future().as_secs(), 300);
     assert_eq!(config.limits.batch_bytes, 4 << 20);
     assert_eq!(config.quarantine.days, 30);
+    assert_eq!((config.quarantine.max_items, config.quarantine.max_bytes()), (10_000, 64 << 20));
     assert_eq!(config.store.low_water_bytes(), 256 << 20);
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:8480");
     assert_eq!(config.schemas, None);
@@ -110,7 +111,7 @@ fn an_unknown_key_is_named_with_the_keys_near_to_it() {
     );
     assert_eq!(
         sentence(hub("name = 'nc'\n[store]\nzzz = 5\n")),
-        "FILE sets store.zzz, which isn't a key: those that there are beside it are store.low_water_mib"
+        "FILE sets store.zzz, which isn't a key: those that there are beside it are store.low_water_mib, store.segment_mib"
     );
     assert_eq!(sentence(hub("nam = 'nc'\n")), "FILE sets nam, which isn't a key: did you mean name?");
     assert_eq!(
@@ -146,6 +147,8 @@ fn a_bad_value_is_one_sentence_that_names_the_key() {
         ),
         ("[limits]\nbatch_bytes = 1\n", "limits.batch_bytes"),
         ("[quarantine]\ndays = -1\n", "quarantine.days"),
+        ("[quarantine]\nmax_items = 0\n", "quarantine.max_items"),
+        ("[quarantine]\nmax_mib = 3\n", "quarantine.max_mib"),
         ("[http]\nlisten = 'here'\n", "http.listen"),
         ("[log]\nlevel = 'loud'\n", "log.level to what can't be used: expected \"error\" or"),
         ("[limits]\nlinger_ms = 1.5\n", "limits.linger_ms"),
@@ -158,6 +161,11 @@ fn a_bad_value_is_one_sentence_that_names_the_key() {
         ("bus = 'amqp://h'\n", "bus to what can't be used: to log in takes broker.password"),
         ("[management]\nurl = 'http://u:p4ss@h'\n", "management.url to what can't be used: a password"),
         ("bus = 'amqp://u:p4ss@h'\n", "bus to what can't be used: a password isn't written"),
+        (
+            "[broker]\nadvertise = 'amqps://u:p4ss@h'\n",
+            "broker.advertise to what can't be used: it goes to members",
+        ),
+        ("[broker]\nadvertise = 'h'\n", "broker.advertise to what can't be used: expected the URL"),
     ];
     for (text, expected) in cases {
         let sentence = sentence(hub(&format!("name = 'nc'\n{text}")));
@@ -175,6 +183,12 @@ fn a_bad_value_of_a_variable_names_the_variable() {
         sentence.starts_with("the environment variable PIROGUE__QUEUE__MAX_MIB sets queue.max_mib"),
         "{sentence}"
     );
+}
+
+#[test]
+fn what_only_a_hub_advertises_is_no_key_of_a_member() {
+    let sentence = sentence(connect("member = 'sud'\nhub = 'nc'\n[broker]\nadvertise = 'amqps://h'\n"));
+    assert!(sentence.contains("broker.advertise") && sentence.contains("take it out"), "{sentence}");
 }
 
 #[test]
@@ -224,7 +238,8 @@ fn leaves(value: &toml::Value, path: &str, out: &mut BTreeSet<String>) {
         toml::Value::Table(table)
             if path.ends_with("passphrase")
                 || path.ends_with("password")
-                || path.ends_with("secrets.api_key") =>
+                || path.ends_with("secrets.api_key")
+                || path.ends_with("door.token") =>
         {
             assert_eq!(table.len(), 1);
             out.insert(path.to_owned());
@@ -282,4 +297,27 @@ proptest::proptest! {
         let _ = hub(&text);
         let _ = connect(&text);
     }
+}
+
+#[test]
+fn a_door_beyond_this_machine_takes_a_token_and_one_that_holds_is_open() {
+    const MEMBER: &str = "member = 'm1'\nhub = 'nc'\n";
+    let door = |text: &str| connect(&format!("{MEMBER}{text}"));
+    assert!(!door("").unwrap().door.enabled);
+    assert_eq!(door("").unwrap().door.listen.to_string(), "127.0.0.1:8481");
+    let beyond = "[door]\nenabled = true\nlisten = '0.0.0.0:8481'\n";
+    let fault = sentence(door(beyond));
+    assert!(fault.contains("door.listen") && fault.contains("door.token"), "{fault}");
+    assert!(door(&format!("{beyond}token = {{ env = 'T' }}\n")).is_ok());
+    assert!(door("[door]\nenabled = true\nlisten = '[::1]:8481'\n").is_ok());
+    let fault = sentence(door("[inbox]\nenabled = true\nsink = 'door'\n"));
+    assert!(fault.contains("inbox.sink") && fault.contains("door.enabled = true"), "{fault}");
+    assert!(door("[inbox]\nenabled = true\nsink = 'door'\n[door]\nenabled = true\n").is_ok());
+    for wrong in ["system = 'hub'", "system = 'X'", "request_mib = 0", "patience_seconds = 0", "held_mib = 0"]
+    {
+        let fault = sentence(door(&format!("[door]\n{wrong}\n")));
+        assert!(fault.contains(&format!("door.{}", wrong.split(' ').next().unwrap())), "{fault}");
+    }
+    let fault = sentence(door("[door]\ntoken = 's3cret'\n"));
+    assert!(fault.contains("door.token") && !fault.contains("s3cret"), "{fault}");
 }

@@ -167,7 +167,7 @@ fn raw_line(message: &Message) -> Value {
             HeaderValue::Float(number) => number.to_string(),
             HeaderValue::Bytes(_) | HeaderValue::Other(_) => continue,
         };
-        headers.insert(name.clone(), Value::String(text));
+        headers.insert(name.to_string(), Value::String(text));
     }
     json!({
         "properties": {

@@ -122,7 +122,7 @@ fn a_head_one_commit_old_is_a_crash_and_an_older_one_is_refused() {
     commit(&open(&folder).unwrap(), 4).unwrap();
     fs::write(&head, &at_2).unwrap();
     let text = refusal(&folder);
-    assert!(text.contains("HEAD is too old: the state tells of 4 commits and HEAD of 2"), "{text}");
+    assert!(text.contains("redo/ holds commit 4 and not commit 3"), "{text}");
 }
 
 #[test]
@@ -159,4 +159,15 @@ fn a_state_that_lacks_a_row_is_refused() {
     }
     let text = refusal(&folder);
     assert!(text.contains("the state has 6 rows and 7 were committed; restore"), "{text}");
+}
+
+#[test]
+fn a_snapshot_that_a_start_did_not_finish_is_no_damage() {
+    for content in [&b""[..], b"cut off somewhere"] {
+        let folder = filled(3);
+        let unfinished = folder.path().join("state/snap.FFFFFFFFFFFFFFFF.generating");
+        fs::write(&unfinished, content).unwrap();
+        assert_commits(&open(&folder).unwrap(), 3);
+        assert!(!unfinished.exists());
+    }
 }

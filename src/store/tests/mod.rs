@@ -3,6 +3,7 @@
 mod damage;
 mod failures;
 mod killed;
+mod redone;
 
 use super::*;
 use std::fs;
@@ -206,7 +207,8 @@ fn head_stays_small_with_many_logs() {
     assert_eq!(open(&folder).unwrap().logs("segments/").len(), 200);
 }
 
-fn copy(from: &Path, to: &Path) {
+/// Copies what is in a folder into another one.
+pub(crate) fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());

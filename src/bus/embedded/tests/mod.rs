@@ -6,7 +6,7 @@ mod model;
 use super::*;
 use crate::bus::{BatchLimits, Confirm, Consumer, DELIVERIES, Delivery, EVENTS, HUB};
 use crate::event::Message;
-use crate::store::StoreOptions;
+use crate::store::{StoreOptions, copy};
 use std::collections::VecDeque;
 use std::path::Path;
 use std::pin::pin;
@@ -37,7 +37,7 @@ fn message(n: u64, size: usize) -> Message {
     body.resize(size.max(8), 7);
     Message {
         message_id: Some(n.to_string()),
-        headers: vec![("cloudEvents_id".to_owned(), crate::event::HeaderValue::Text(n.to_string()))],
+        headers: vec![("cloudEvents_id".into(), crate::event::HeaderValue::Text(n.to_string()))],
         body: body.into(),
         ..Message::default()
     }
@@ -249,19 +249,6 @@ fn a_crash_loses_acknowledgements_at_most() {
         assert!([vec![2, 3, 4], vec![3, 4]].contains(&numbers(&got)), "{:?}", numbers(&got));
         assert!(got.iter().all(|d| d.redelivered));
     });
-}
-
-fn copy(from: &Path, to: &Path) {
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            std::fs::create_dir_all(&target).unwrap();
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 #[test]

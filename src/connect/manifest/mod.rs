@@ -8,6 +8,8 @@
 //!   README.md
 //! ```
 
+mod written;
+
 use super::drivers::{
     DriverFault, FilesSettings, FilesSink, HttpConnection, HttpRead, HttpSource, Record, Settings, Sink,
     Source,
@@ -15,11 +17,12 @@ use super::drivers::{
 use super::identity::Identity;
 use super::mapping::{Mapping, MappingFault};
 use crate::event::{EventType, MemberName, is_local_id};
-use serde::Deserialize;
+use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use written::{Manifest, SinkKind, SourceKind};
 
 /// The connectors that are compiled in, for the demo: name, and each file with
 /// its content.
@@ -27,12 +30,12 @@ const EMBEDDED: [(&str, &[(&str, &str)]); 2] = [
     (
         "boost",
         &[
-            ("connector.toml", include_str!("../../connectors/boost/connector.toml")),
-            ("offers.jq", include_str!("../../connectors/boost/offers.jq")),
-            ("jobseekers.jq", include_str!("../../connectors/boost/jobseekers.jq")),
+            ("connector.toml", include_str!("../../../connectors/boost/connector.toml")),
+            ("offers.jq", include_str!("../../../connectors/boost/offers.jq")),
+            ("jobseekers.jq", include_str!("../../../connectors/boost/jobseekers.jq")),
         ],
     ),
-    ("files", &[("connector.toml", include_str!("../../connectors/files/connector.toml"))]),
+    ("files", &[("connector.toml", include_str!("../../../connectors/files/connector.toml"))]),
 ];
 
 /// Why a connector can't be used: a sentence that names the file and the place
@@ -92,7 +95,7 @@ pub struct SourceStream {
     pub event_type: EventType,
     /// The version of the type's schema.
     pub schema_version: u32,
-    /// How long to wait once everything was read.
+    /// How long to wait once everything was read; nothing at the door.
     pub every: Duration,
     /// What a record's identity is made of.
     pub identity: IdentityRules,
@@ -130,7 +133,8 @@ pub struct SinkStream {
 
 #[derive(Debug)]
 enum SourceDriver {
-    Http { connection: HttpConnection, read: HttpRead },
+    Http(Box<(HttpConnection, HttpRead)>),
+    Door,
 }
 
 #[derive(Debug)]
@@ -142,14 +146,39 @@ impl SourceStream {
     /// The driver, ready to be asked.
     pub fn open(&self, settings: &Settings) -> Result<Box<dyn Source>, DriverFault> {
         match &self.driver {
-            SourceDriver::Http { connection, read } => Ok(Box::new(HttpSource::new(
-                connection,
-                read,
+            SourceDriver::Http(http) => Ok(Box::new(HttpSource::new(
+                &http.0,
+                &http.1,
                 &self.identity.key,
                 self.identity.record_version.as_deref(),
                 settings,
             )?)),
+            SourceDriver::Door => Err(DriverFault::halt(
+                "what is posted to the door isn't read from anywhere; this is a defect",
+            )),
         }
+    }
+
+    /// Whether its records are posted to the door, and not read.
+    pub fn is_door(&self) -> bool {
+        matches!(self.driver, SourceDriver::Door)
+    }
+
+    /// `value` as a record of this stream.
+    ///
+    /// Fails with a sentence that names the pointer: every record has a text or
+    /// a number as its key.
+    pub fn record(&self, value: Value) -> Result<Record, String> {
+        let rules = &self.identity;
+        let text = |pointer: &str| match value.pointer(pointer) {
+            Some(Value::String(text)) if !text.is_empty() => Some(text.clone()),
+            Some(Value::Number(number)) => Some(number.to_string()),
+            _ => None,
+        };
+        let key = text(&rules.key)
+            .ok_or_else(|| format!("the record has no text or number at {}, which is its key", rules.key))?;
+        let version = rules.record_version.as_deref().and_then(text);
+        Ok(Record { key, version, kind: String::new(), value, raw: None })
     }
 
     /// The identity of the event that the `nth` output (from 0) of a record
@@ -260,16 +289,23 @@ impl Connector {
                 )
             })?;
             source.check().map_err(|(field, problem)| fault(format!("{at}.{field}"), problem.into()))?;
-            let connection = manifest.http.clone().ok_or_else(|| {
-                fault(at.clone(), "the driver http needs the table [http] with its base address".into())
-            })?;
+            let driver = match (source.driver, source.read, &manifest.http) {
+                (SourceKind::Door, ..) => SourceDriver::Door,
+                (SourceKind::Http, Some(read), Some(http)) => {
+                    SourceDriver::Http(Box::new((http.clone(), read)))
+                }
+                (SourceKind::Http, ..) => {
+                    let needs = "the driver http needs the table [http] with its base address";
+                    return Err(fault(at, needs.into()));
+                }
+            };
             sources.push(SourceStream {
                 mapping: mapping(&format!("{at}.map"), &source.map)?,
                 name: source.name,
                 system,
                 event_type: source.event,
                 schema_version: source.version,
-                every: Duration::from_secs(source.every_seconds),
+                every: Duration::from_secs(source.every_seconds.unwrap_or_default()),
                 identity: IdentityRules {
                     key: source.key,
                     record_version: source.record_version,
@@ -277,9 +313,7 @@ impl Connector {
                     subject_kind: source.subject.kind,
                     subject_id: source.subject.id,
                 },
-                driver: match source.driver {
-                    SourceKind::Http => SourceDriver::Http { connection, read: source.read },
-                },
+                driver,
             });
         }
         let mut sinks = Vec::new();
@@ -309,122 +343,6 @@ impl Connector {
     }
 }
 
-/// connector.toml as it is written.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Manifest {
-    name: String,
-    system: Option<String>,
-    description: String,
-    #[serde(default)]
-    settings: BTreeMap<String, String>,
-    http: Option<HttpConnection>,
-    #[serde(default)]
-    source: Vec<SourceTable>,
-    #[serde(default)]
-    sink: Vec<SinkTable>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SourceTable {
-    name: String,
-    driver: SourceKind,
-    read: HttpRead,
-    every_seconds: u64,
-    map: String,
-    event: EventType,
-    version: u32,
-    key: String,
-    record_version: Option<String>,
-    time: String,
-    subject: SubjectTable,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum SourceKind {
-    Http,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SubjectTable {
-    kind: String,
-    id: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SinkTable {
-    name: String,
-    driver: SinkKind,
-    files: FilesSettings,
-    #[serde(default)]
-    types: BTreeSet<EventType>,
-    map: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum SinkKind {
-    Files,
-}
-
-impl Manifest {
-    fn parse(path: &str, text: &str) -> Result<Manifest, ConnectorFault> {
-        let fault = |at: String, problem: String| ConnectorFault::Manifest { path: at, problem };
-        let syntax = |error: toml::de::Error| {
-            let line =
-                error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-            fault(format!("{path}:{line}"), error.message().to_owned())
-        };
-        let deserializer = toml::Deserializer::parse(text).map_err(syntax)?;
-        serde_path_to_error::deserialize(deserializer).map_err(|error| {
-            let at = error.path().to_string();
-            let inner = error.into_inner();
-            let line =
-                inner.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-            fault(format!("{path}:{line}: {at}"), inner.message().to_owned())
-        })
-    }
-}
-
-impl SourceTable {
-    /// Names the first field that isn't of its form.
-    fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        const POINTER: &str = "a JSON pointer such as /id or /_operation_date is expected";
-        let is_pointer = |text: &str| text.starts_with('/');
-        let optional = |pointer: &Option<String>| pointer.as_deref().is_none_or(is_pointer);
-        if self.every_seconds == 0 {
-            return Err(("every_seconds", "at least one second is expected between two rounds"));
-        }
-        if self.version == 0 {
-            return Err(("version", "versions of a schema begin at 1"));
-        }
-        for (field, fits) in [
-            ("key", is_pointer(&self.key)),
-            ("record_version", optional(&self.record_version)),
-            ("time", is_pointer(&self.time)),
-            ("subject.id", is_pointer(&self.subject.id)),
-            ("read.items", is_pointer(&self.read.items)),
-            ("read.more", optional(&self.read.more)),
-            ("read.next_query", optional(&self.read.next_query)),
-            ("read.next", self.read.next.values().all(|pointer| is_pointer(pointer))),
-            ("read.since.time", self.read.since.as_ref().is_none_or(|since| is_pointer(&since.time))),
-        ] {
-            if !fits {
-                return Err((field, POINTER));
-            }
-        }
-        let kind = &self.subject.kind;
-        if kind.is_empty() || kind.len() > 32 || !kind.bytes().all(|b| b.is_ascii_lowercase()) {
-            return Err(("subject.kind", "1 to 32 of a-z are expected, person or offer for instance"));
-        }
-        Ok(())
-    }
-}
-
 /// Whether `name` is a plain name: a mapping lies in the connector's folder.
 fn is_file_name(name: &str) -> bool {
     is_local_id(name) && !name.starts_with('.')
@@ -437,7 +355,7 @@ mod tests {
     const SINK: &str = "name = \"f\"\ndescription = \"d\"\n[[sink]]\nname = \"out\"\ndriver = \"files\"\nfiles = { folder = \"x\" }\n";
 
     fn source(change: impl Fn(String) -> String) -> Result<Connector, ConnectorFault> {
-        let manifest = change(include_str!("../../connectors/boost/connector.toml").to_owned());
+        let manifest = change(include_str!("../../../connectors/boost/connector.toml").to_owned());
         Connector::build("c", |name| {
             Ok(Cow::Owned(if name == "connector.toml" { manifest.clone() } else { ".".to_owned() }))
         })
@@ -489,10 +407,33 @@ mod tests {
             ("system = \"boost\"", "system = \"hub\"", "system"),
             ("event = \"nc.employment.offer.published\"", "event = \"Offer\"", "source[0].event"),
             ("driver = \"http\"", "driver = \"ftp\"", "source[0].driver"),
+            ("driver = \"http\"", "driver = \"door\"", "source[0].every_seconds"),
+            ("every_seconds = 300\n", "", "source[0].every_seconds"),
         ] {
             let text = fault(|m| m.replacen(from, to, 1));
             assert!(text.contains(path), "{path}: {text}");
         }
+    }
+
+    #[test]
+    fn a_stream_of_the_door_is_asked_for_nothing_and_gives_its_records_a_key() {
+        let text = "name = \"t\"\nsystem = \"toy\"\ndescription = \"d\"\n[[source]]\nname = \"things\"\ndriver = \"door\"\n\
+                    map = \"m.jq\"\nevent = \"nc.toy.thing\"\nversion = 1\nkey = \"/id\"\nrecord_version = \"/rev\"\n\
+                    time = \"/at\"\nsubject = { kind = \"thing\", id = \"/id\" }\n";
+        let build = |text: String| {
+            Connector::build("c", |name| {
+                Ok(Cow::Owned(if name == "connector.toml" { text.clone() } else { ".".to_owned() }))
+            })
+        };
+        let connector = build(text.to_owned()).unwrap();
+        let stream = connector.source("things").unwrap();
+        assert!(stream.is_door() && stream.open(&Settings::default()).is_err());
+        let record = stream.record(serde_json::json!({"id": 7, "rev": "b"})).unwrap();
+        assert_eq!((record.key.as_str(), record.version.as_deref()), ("7", Some("b")));
+        assert!(stream.record(serde_json::json!({"id": null})).unwrap_err().contains("/id"));
+        let fault =
+            build(text.replace("version = 1", "version = 1\nread = { path = \"x\", items = \"/d\" }"));
+        assert!(fault.unwrap_err().to_string().contains("source[0].read"));
     }
 
     #[test]
