@@ -31,6 +31,7 @@ class Publish {
     static final String SYSTEM = setting("SYSTEM");
     static PrivateKey key;
     static String kid;
+    static volatile String returned; // the id of an event that the broker had no queue for
     static final Map<String, Known> SCHEMAS = new HashMap<>();
 
     /** A schema, the prefix of single-object encoding, and what writes with it. */
@@ -199,9 +200,7 @@ class Publish {
     static Channel open() throws Exception {
         Channel channel = factory().newConnection().createChannel();
         channel.confirmSelect();
-        channel.addReturnListener((code, text, exchange, routingKey, properties, body) ->
-            new Thread(() -> fail("the broker has no queue for " + properties.getMessageId()
-                + ": tell the hub's operator, then run this again")).start());
+        channel.addReturnListener((code, text, exchange, key, properties, body) -> returned = properties.getMessageId());
         return channel;
     }
 
@@ -229,6 +228,8 @@ class Publish {
             for (Event event : window)
                 channel.basicPublish("pirogue.events", event.routingKey(), true, event.properties(), event.body());
             ended.get();
+            if (returned != null) // it came before its confirmation, on the same thread
+                fail("the broker has no queue for " + returned + ": tell the hub's operator, then run this again");
         } finally {
             channel.removeConfirmListener(listener);
             channel.removeShutdownListener(lost);
