@@ -168,13 +168,13 @@ fn rule(
     let Some(publisher) = &class.publisher else {
         return Ok(if class.addressee.as_ref() == Some(recipient) { Rule::Own } else { Rule::Nothing });
     };
-    let (publisher, recipient) = (publisher.as_str(), recipient.as_str());
-    let now = world.grant(publisher, recipient, class.event_type.as_str(), class.version, today);
+    let event_type = class.event_type.as_str();
+    let now = world.grant(publisher.as_str(), recipient.as_str(), event_type, class.version, today);
     if set == world.set && today == world.day {
         return Ok(now.map_or(Rule::Nothing, Rule::granted));
     }
     let then = shared.set_in_force(set)?;
-    let then = then.iter().find(|a| a.covers(publisher, recipient, class));
+    let then = then.iter().find(|a| a.recipient() == recipient && a.grants(class));
     Ok(match (then, now) {
         (None, _) => Rule::Nothing,
         (Some(_), Some(grant)) => Rule::granted(grant),

@@ -17,7 +17,7 @@ use crate::store::{Ids, StoreFault, Tx};
 use crate::tasks::FEW;
 use bytes::Bytes;
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Instant;
 
 /// The row of how many repeats have come.
@@ -446,6 +446,7 @@ impl<'a> Builder<'a> {
             numbers,
             events: self.events,
             bytes: self.bytes,
+            concerned: OnceLock::new(),
         };
         Draft { tally, refusals, ids: self.ids, recorded, disk, quarantined }
     }

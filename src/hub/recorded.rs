@@ -6,14 +6,15 @@
 //! read back.
 
 use crate::event::{Attributes, EventType, MemberName, Message};
-use crate::hub::{HubFault, runs};
+use crate::hub::world::InForce;
+use crate::hub::{HubFault, Shared, runs};
 use crate::journal::{self, Name};
 use crate::seal::{self, EventKey, Kek};
 use crate::store::{Store, StoreFault};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::watch;
 
 /// The log that holds one wrapped key an event.
@@ -115,12 +116,38 @@ pub struct RecordedBatch {
     pub events: Vec<Option<RecordedEvent>>,
     /// About how much memory it takes, in bytes.
     pub bytes: usize,
+    /// Who may get some of it, once somebody has asked.
+    pub(super) concerned: OnceLock<Vec<MemberName>>,
 }
 
 impl RecordedBatch {
     /// The index after the last event.
     pub fn end(&self) -> u64 {
         self.first + self.events.len() as u64
+    }
+
+    /// Whether `recipient` may get some of it: under an agreement that was in force
+    /// when it was recorded, or as the addressee. For sixty recipients this is
+    /// found once, since most batches are nothing to most of them.
+    pub(super) fn concerns(&self, shared: &Shared, recipient: &MemberName) -> Result<bool, HubFault> {
+        let concerned = match self.concerned.get() {
+            Some(known) => known,
+            None => {
+                let found = self.concerned(&*shared.set_in_force(self.set)?);
+                self.concerned.get_or_init(|| found)
+            }
+        };
+        Ok(concerned.contains(recipient))
+    }
+
+    fn concerned(&self, set: &[InForce]) -> Vec<MemberName> {
+        let mut all = BTreeSet::new();
+        for class in &self.classes {
+            all.extend(&class.addressee);
+            let grants = set.iter().filter(|agreement| agreement.grants(class));
+            all.extend(grants.map(InForce::recipient));
+        }
+        all.into_iter().cloned().collect()
     }
 }
 
@@ -261,7 +288,8 @@ impl Timeline {
         Ok((index < first + row.events.len() as u64).then_some((first, row)))
     }
 
-    fn remembered(&self, first: u64) -> Option<Arc<RecordedBatch>> {
+    /// The batch whose first event is `first`, where it is in memory.
+    pub(super) fn remembered(&self, first: u64) -> Option<Arc<RecordedBatch>> {
         let recent = self.recent();
         recent.batches.iter().rev().chain(&recent.pinned).find(|batch| batch.first == first).cloned()
     }
@@ -293,7 +321,8 @@ impl Timeline {
         let numbers: Vec<u16> = row.events.iter().map(|(class, _)| *class).collect();
         let batch = |events, bytes, classes| {
             let (at, set) = (row.at, row.set);
-            RecordedBatch { first, at, set, classes, numbers, events, bytes }
+            let concerned = OnceLock::new();
+            RecordedBatch { first, at, set, classes, numbers, events, bytes, concerned }
         };
         // Where nothing is left to open, the segment may be gone. The row says so a
         // moment before the slots do.

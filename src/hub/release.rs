@@ -287,6 +287,9 @@ impl Release {
     /// Decides on what is recorded, up to a batch's worth of events. Returns
     /// whether the publishing task goes on.
     async fn step(&mut self, send: &mpsc::Sender<Parcel>) -> Result<bool, HubFault> {
+        if self.pass_by()? {
+            return self.passed().await.map(|()| true);
+        }
         let shared = Arc::clone(&self.shared);
         let world = shared.world();
         let (end, bytes) = self.next_share()?;
@@ -313,11 +316,7 @@ impl Release {
         give_back(&mut room, &messages);
         self.cursor = Cursor { decided: next, sequence, ..self.cursor };
         if leaves.is_empty() {
-            self.shared.note_progress(&self.recipient, self.cursor);
-            if messages.is_empty() && next - self.saved > UNSAVED_EVENTS {
-                self.save().await?;
-            }
-            return Ok(true);
+            return self.passed().await.map(|()| true);
         }
         let started = Instant::now();
         let count = messages.len();
@@ -326,6 +325,27 @@ impl Release {
         let parcel = Parcel::new(messages, &decided, next, room);
         self.sent = next;
         Ok(send.send(parcel).await.is_ok())
+    }
+
+    /// Goes past the batches in memory that are others'. Returns whether none is
+    /// left to decide on.
+    fn pass_by(&mut self) -> Result<bool, HubFault> {
+        let timeline = &self.shared.timeline;
+        while let Some(batch) = timeline.remembered(self.cursor.decided)
+            && !batch.concerns(&self.shared, &self.recipient)?
+        {
+            self.cursor.decided = batch.end();
+        }
+        Ok(self.cursor.decided == timeline.end())
+    }
+
+    /// Notes that events passed of which nothing is this recipient's.
+    async fn passed(&mut self) -> Result<(), HubFault> {
+        self.shared.note_progress(&self.recipient, self.cursor);
+        if self.cursor.decided - self.saved > UNSAVED_EVENTS {
+            self.save().await?;
+        }
+        Ok(())
     }
 
     /// The index after the next batches to decide on, and about how much memory

@@ -16,7 +16,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A message signed for its recipient, and the journal's entry for it.
 pub(super) struct Sealed {
@@ -110,6 +110,7 @@ pub(super) fn erased(
         numbers: Vec::new(),
         events: Vec::new(),
         bytes: 0,
+        concerned: OnceLock::new(),
     });
     let decided = Arc::new(Decided { row: row.clone(), plans: Vec::new(), batch });
     sealer.withheld(&Job { number, decided, what: What::Event(0) }, Gone::Erased)

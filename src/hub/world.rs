@@ -89,10 +89,14 @@ impl InForce {
         })
     }
 
-    /// Whether it grants events of `class` from `publisher` to `recipient`.
-    pub(super) fn covers(&self, publisher: &str, recipient: &str, class: &Class) -> bool {
-        self.provider.as_str() == publisher
-            && self.recipient.as_str() == recipient
+    /// To whom it grants.
+    pub(super) fn recipient(&self) -> &MemberName {
+        &self.recipient
+    }
+
+    /// Whether it grants its recipient events of `class`.
+    pub(super) fn grants(&self, class: &Class) -> bool {
+        class.publisher.as_ref() == Some(&self.provider)
             && self
                 .grants
                 .iter()
