@@ -7,7 +7,7 @@ use super::head::Head;
 use super::logs::Logs;
 use super::redo::{self, Record, Redo};
 use super::settle::{Failure, Settler};
-use super::state::State;
+use super::state::{Held, State};
 use super::{Shared, StoreFault, StoreOptions, rows};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
@@ -77,7 +77,7 @@ pub(super) fn open(folder: &Path, options: StoreOptions) -> Result<(Arc<Shared>,
         failed: OnceLock::new(),
         _lock: lock,
     });
-    let settler = Settler::start(&shared, state, found.rows)
+    let settler = Settler::start(&shared, state, found.held())
         .map_err(|e| StoreFault::io(folder, "served by a thread", &e))?;
     let is_settled = redone.records.is_empty() && !redo.is_to_wipe();
     let mut committer = Committer::new(&shared, found.head(), redo, settler, options.settle_after);
@@ -249,6 +249,9 @@ fn open_state(folder: &Path, cache: u64) -> Result<sled::Tree, StoreFault> {
 struct Found {
     commit: u64,
     rows: u64,
+    /// Some rows of the commits up to this one are there, too; and how many rows
+    /// there were without them.
+    part: Option<(u64, u64)>,
     lengths: BTreeMap<String, u64>,
     marks: BTreeMap<String, String>,
 }
@@ -274,6 +277,8 @@ impl Found {
             };
             if *key == *rows::COMMIT {
                 (found.commit, found.rows) = rows::read_pair(&value).ok_or_else(unreadable)?;
+            } else if *key == *rows::PART {
+                found.part = Some(rows::read_pair(&value).ok_or_else(unreadable)?);
             } else if let Some(log) = name(rows::LOG) {
                 let length = value.as_ref().try_into().map_err(|_| unreadable())?;
                 found.lengths.insert(log, u64::from_le_bytes(length));
@@ -293,10 +298,15 @@ impl Found {
         Ok(found)
     }
 
+    fn held(&self) -> Held {
+        let whole = self.part.map_or(self.rows, |(_, whole)| whole);
+        Held { commit: self.commit, whole, rows: self.rows }
+    }
+
     fn head(&self) -> Head {
         let mut head = Head::empty();
         head.commit = self.commit;
-        head.rows = self.rows;
+        head.rows = self.held().whole;
         head.marks = self.marks.clone();
         for (log, length) in &self.lengths {
             head.grow(log, None, *length);
@@ -318,6 +328,13 @@ impl Found {
         if state > last {
             let why =
                 format!("its HEAD is too old: the state tells of {state} commits and HEAD of {settled}");
+            return refused(why);
+        }
+        if let Some((later, _)) = self.part.filter(|(later, _)| *later > last) {
+            let why = format!(
+                "the state has rows of commit {later}, and the folder {}/ no commit after {last}",
+                redo::FOLDER
+            );
             return refused(why);
         }
         if state == settled && self.head() != *head {

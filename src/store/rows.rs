@@ -11,6 +11,10 @@ pub(super) const OWN: u8 = 0;
 /// little-endian.
 pub(super) const COMMIT: &[u8] = b"\0commit";
 
+/// The row that is there while some of the rows of later commits are: the last of
+/// these commits, and the count of rows without them, 8 bytes each, little-endian.
+pub(super) const PART: &[u8] = b"\0part";
+
 /// The prefix of the rows that hold the length of a log.
 pub(super) const LOG: &[u8] = b"\0log/";
 

@@ -7,20 +7,29 @@
 use super::disk::{Disk, Step, sync_folder};
 use super::fault::of_sled;
 use super::head::Head;
-use super::state::{self, Changed};
+use super::state::{Changed, Held, Parts};
 use super::syncs::{Job, Syncs};
 use super::{Shared, StoreFault};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// How many logs are fdatasynced at once. Those that wait together share a write
 /// of the file system's journal: sixty logs, one after the other, take ten times
 /// as long.
 const SYNCS_AT_ONCE: usize = 16;
+
+/// How much longer the settler rests after a part of the rows than that took: what
+/// it does at once, a broker or a release on the same cores has to wait for.
+const REST: u32 = 6;
+
+/// How long it rests in all at most, so that it doesn't fall behind.
+const RESTS: Duration = Duration::from_millis(500);
 
 /// What failed, for the sentence.
 pub(super) struct Failure {
@@ -79,16 +88,24 @@ pub(super) struct Settler {
     done: mpsc::Receiver<Result<(), StoreFault>>,
     thread: Option<JoinHandle<()>>,
     is_busy: bool,
+    /// Somebody waits for what is being settled.
+    hurry: Arc<AtomicBool>,
 }
 
 impl Settler {
-    /// Starts the thread. `state` is the state's file: sled's own flush doesn't
-    /// empty a disk's cache.
-    /// It holds `rows` rows.
-    pub(super) fn start(shared: &Arc<Shared>, state: File, rows: u64) -> std::io::Result<Settler> {
+    /// Starts the thread. `state` is the state's file, since sled's own flush
+    /// doesn't empty a disk's cache; `held` is what it holds.
+    pub(super) fn start(shared: &Arc<Shared>, state: File, held: Held) -> std::io::Result<Settler> {
         let (work, waiting) = mpsc::channel::<Share>();
         let (tell, done) = mpsc::channel();
-        let mut settling = Settling { shared: Arc::clone(shared), state, rows, syncs: Syncs::default() };
+        let hurry = Arc::new(AtomicBool::new(false));
+        let mut settling = Settling {
+            shared: Arc::clone(shared),
+            state,
+            held,
+            syncs: Syncs::default(),
+            hurry: Arc::clone(&hurry),
+        };
         let thread = std::thread::Builder::new().name("settler".to_owned()).spawn(move || {
             while let Ok(share) = waiting.recv() {
                 // sled panics on some failures of the disk.
@@ -102,11 +119,12 @@ impl Settler {
                 }
             }
         })?;
-        Ok(Settler { work: Some(work), done, thread: Some(thread), is_busy: false })
+        Ok(Settler { work: Some(work), done, thread: Some(thread), is_busy: false, hurry })
     }
 
     /// Begins to settle. Nothing else is being settled.
     pub(super) fn begin(&mut self, share: Share) {
+        self.hurry.store(false, Ordering::Relaxed);
         self.is_busy = self.work.as_ref().is_some_and(|work| work.send(share).is_ok());
     }
 
@@ -121,6 +139,10 @@ impl Settler {
 
     /// Waits until what is being settled is. Fails where that fails.
     pub(super) fn wait(&mut self) -> Result<(), StoreFault> {
+        self.hurry.store(true, Ordering::Relaxed);
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
         match std::mem::take(&mut self.is_busy) {
             true => self.done.recv().unwrap_or(Ok(())),
             false => Ok(()),
@@ -140,9 +162,9 @@ impl Drop for Settler {
 struct Settling {
     shared: Arc<Shared>,
     state: File,
-    /// How many rows sled holds.
-    rows: u64,
+    held: Held,
     syncs: Syncs<Failure>,
+    hurry: Arc<AtomicBool>,
 }
 
 impl Settling {
@@ -163,9 +185,19 @@ impl Settling {
             synced.map_err(|e| Failure::at(folder, "synced", e))?;
         }
         let tree = self.shared.state.tree();
-        let applied = disk.step(Step::State, || state::apply(tree, &rows, head.commit, self.rows));
-        self.rows = applied.map_err(|e| Failure::new(disk, "state", "written", e))?;
-        head.rows = self.rows;
+        let mut parts = Parts::new(tree, &rows, head.commit);
+        let longest = RESTS / parts.count();
+        loop {
+            let began = Instant::now();
+            let applied = disk.step(Step::State, || parts.apply(&mut self.held));
+            if applied.map_err(|e| Failure::new(disk, "state", "written", e))? {
+                break;
+            }
+            if !self.hurry.load(Ordering::Relaxed) {
+                std::thread::park_timeout((began.elapsed() * REST).min(longest));
+            }
+        }
+        head.rows = self.held.rows;
         let flushed = disk.step(Step::Flush, || {
             tree.flush().map_err(of_sled)?;
             self.state.sync_data()

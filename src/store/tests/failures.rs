@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::store::disk::{Faults, Outcome, Step};
+use crate::store::redo;
 
 /// Makes the n-th step after it is armed end otherwise, counting all steps or
 /// those of one kind: some run at the same time.
@@ -39,14 +40,15 @@ fn open_scripted(folder: &TempDir, script: &Arc<Script>) -> Result<Store, StoreF
     Store::open(folder.path(), StoreOptions { faults: Some(script.clone()), ..StoreOptions::default() })
 }
 
-/// A commit with every kind of write, after the two of [`filled`].
+/// A commit with every kind of write, after the two of [`filled`]. Its rows are
+/// settled in three parts.
 fn rich_commit(store: &Store) -> Result<(), StoreFault> {
     store.commit_blocking(|tx| {
         tx.append("segments/00000001.seg", &[3; 100]);
         tx.append("segments/00000002.seg", &[4; 50]);
         tx.overwrite("slots/slots", 0, &[0; 32]);
         tx.delete_log("old/log");
-        tx.put(b"rich", b"yes");
+        (0..8).for_each(|n| tx.put(&[b"rich", &[n][..]].concat(), b"yes"));
         tx.remove(b"row/0001");
         tx.mark("last", "rich".to_owned());
         Ok(())
@@ -55,7 +57,9 @@ fn rich_commit(store: &Store) -> Result<(), StoreFault> {
 
 /// Asserts that the rich commit is wholly there or wholly absent; returns which.
 fn rich_is_there(store: &Store) -> bool {
-    let there = store.get(b"rich").unwrap().is_some();
+    let rich = store.scan(b"rich").count();
+    let there = rich > 0;
+    assert_eq!(rich, if there { 8 } else { 0 });
     assert_eq!(store.get(b"row/0001").unwrap().is_none(), there);
     assert_eq!(store.log_len("segments/00000001.seg"), if there { 300 } else { 200 });
     assert_eq!(store.log_len("segments/00000002.seg"), if there { 50 } else { 0 });
@@ -133,7 +137,7 @@ fn a_failure_of_any_step_loses_nothing_that_was_acknowledged() {
             let store = open(&folder).unwrap();
             let end = store.log_len("segments/00000002.seg");
             assert_eq!(store.read("segments/00000002.seg", end - 4, 4).unwrap(), b"next");
-            assert_eq!(store.get(b"rich").unwrap().is_some(), is_there);
+            assert_eq!(store.scan(b"rich").count() > 0, is_there);
         }
     }
     assert!(there > 10 && absent > 10, "{there} there, {absent} absent");
@@ -177,4 +181,23 @@ fn a_failure_while_a_crash_is_mended_leaves_one_that_can_be_mended() {
     let store = open(&folder).unwrap();
     assert!(rich_is_there(&store));
     assert!(!folder.path().join("old/log").exists());
+}
+
+#[test]
+fn a_state_with_some_of_the_rows_of_a_commit_that_was_lost_is_refused() {
+    let folder = filled(2);
+    let script = Arc::new(Script::default());
+    let store = open_scripted(&folder, &script).unwrap();
+    store.commit_blocking(|tx| Ok(tx.append("old/log", b"old"))).unwrap();
+    script.arm(Some(Step::State), 1, Outcome::NotDone);
+    rich_commit(&store).unwrap_err();
+    drop(store);
+    let whole = tempfile::tempdir().unwrap();
+    copy(folder.path(), whole.path());
+    assert!(rich_is_there(&open(&whole).unwrap()));
+    for which in 0..2 {
+        fs::write(redo::path(folder.path(), which), b"").unwrap();
+    }
+    let text = refusal(&folder);
+    assert!(text.contains("the state has rows of commit 4, and the folder redo/ no commit after"), "{text}");
 }
