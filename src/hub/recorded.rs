@@ -133,7 +133,7 @@ impl RecordedBatch {
         let concerned = match self.concerned.get() {
             Some(known) => known,
             None => {
-                let found = self.concerned(&*shared.set_in_force(self.set)?);
+                let found = self.concerned(&shared.set_in_force(self.set)?);
                 self.concerned.get_or_init(|| found)
             }
         };

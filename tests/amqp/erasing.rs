@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 const VHOST: &str = "erasing";
 /// The recipient.
 const PROVINCE: &str = MEMBERS[0];
-const PERSON: &str = "person/4711";
+const PERSON: &str = "person/dn-4711";
 /// In every payload about the person, and in nobody else's.
 const NAME_OF_PERSON: &str = "Wamytan-Effacé";
 /// What the hub logs each time that a queue is full; it waits longer each time.
@@ -122,7 +122,7 @@ async fn what_is_erased_is_published_no_more_and_a_replay_keeps_its_numbers() {
 
     // In the queue of a recipient that is away.
     let first: Vec<_> = (0..5)
-        .map(|n| about(&keys, &format!("e-{n}"), if n % 2 == 0 { PERSON } else { "person/4712" }))
+        .map(|n| about(&keys, &format!("e-{n}"), if n % 2 == 0 { PERSON } else { "person/dn-4712" }))
         .collect();
     publish_all(&sud, EVENTS, &first).await;
     let settled = |events: u64| {
@@ -156,7 +156,7 @@ async fn what_is_erased_is_published_no_more_and_a_replay_keeps_its_numbers() {
     events += 4;
     wait(&site, &mut hub, "all is recorded", |status, _, _| status.events == events);
 
-    let said = site.ok(&format!("erase --person {SUD} 4711 --yes --json --config hub.toml"));
+    let said = site.ok(&format!("erase --person {SUD} dn-4711 --yes --json --config hub.toml"));
     let report: Value = serde_json::from_str(&said).unwrap();
     assert_eq!((report["events"].as_u64(), report["payloads"].as_u64()), (Some(7), Some(7)), "{report}");
     let pending = report["pending"].as_u64().unwrap();
@@ -227,7 +227,7 @@ async fn what_is_erased_is_published_no_more_and_a_replay_keeps_its_numbers() {
     drop(consumer);
     let ended = hub.terminate();
     assert!(ended.status.success(), "{}", ended.stderr);
-    assert!(!ended.stderr.contains("4711") && !ended.stderr.contains(NAME_OF_PERSON), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("dn-4711") && !ended.stderr.contains(NAME_OF_PERSON), "{}", ended.stderr);
     let key = site.ok("journal key --config hub.toml");
     let said = site.ok(&format!("journal verify data --hub-key {}", key.trim()));
     assert!(said.contains("is whole"), "{said}");
