@@ -15,7 +15,7 @@ use self::publisher::{Confirmed, Parcel, Publisher};
 use crate::bus::Bus;
 use crate::event::{MemberName, Message};
 use crate::hub::decide::{self, Decided, DecisionRow, Rule, Settled};
-use crate::hub::recorded::{batch_key, decode_row, encode_row};
+use crate::hub::recorded::{SLOT, SLOTS_LOG, decode_row, encode_row};
 use crate::hub::sealed::{self, Sealed};
 use crate::hub::{HubFault, Shared};
 use crate::journal::{self, Entry, Leaf};
@@ -409,13 +409,13 @@ impl Release {
         }
         rows.push((cursor_key(recipient), encode_row(&self.cursor)));
         let mark = (format!("to.{recipient}"), (self.cursor.sequence - 1).to_string());
-        let decided_on: Vec<u64> = decided.iter().map(|decided| decided.row.first).collect();
+        let end = self.cursor.decided;
         self.shared
             .store
             .commit(move |tx| {
-                // It was handed over behind them: in this group or an earlier one.
-                if let Some(first) = decided_on.iter().find(|first| tx.get(&batch_key(**first)).is_none()) {
-                    let why = format!("a decision on event {first} comes before the event");
+                // They were handed over before this: in this group or an earlier one.
+                if tx.log_len(SLOTS_LOG) < end * SLOT {
+                    let why = format!("a decision on the events before {end} comes before them");
                     return Err(StoreFault::Misused(why));
                 }
                 // The entries of the messages come first, in the order of their numbers.

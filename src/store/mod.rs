@@ -25,7 +25,7 @@
 //! # Settling
 //!
 //! Behind the commits another thread fdatasyncs the logs, gives sled the rows of
-//! many commits as one atomic batch with the lengths of the logs, flushes and
+//! many commits in parts, the lengths of the logs in the last one, flushes and
 //! fdatasyncs it (sled itself only calls `sync_file_range`, which doesn't empty a
 //! disk's cache), and writes HEAD. From then on their records aren't needed. A
 //! commit that overwrites or removes is settled before it is answered, and then

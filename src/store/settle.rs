@@ -31,6 +31,12 @@ const REST: u32 = 6;
 /// How long it rests in all at most, so that it doesn't fall behind.
 const RESTS: Duration = Duration::from_millis(500);
 
+/// How many bytes of rows sled is given before they are made durable: with the
+/// pages that it writes again for them, about a segment of its file (512 KiB). It
+/// writes over a segment when all in it stands elsewhere, be that in the disk's
+/// cache alone, and takes a segment or two to come to that.
+const UNFLUSHED: usize = if cfg!(test) { 1 } else { 128 << 10 };
+
 /// What failed, for the sentence.
 pub(super) struct Failure {
     path: PathBuf,
@@ -108,12 +114,11 @@ impl Settler {
         };
         let thread = std::thread::Builder::new().name("settler".to_owned()).spawn(move || {
             while let Ok(share) = waiting.recv() {
-                // sled panics on some failures of the disk.
-                let outcome =
-                    catch_unwind(AssertUnwindSafe(|| settling.settle(share))).unwrap_or_else(|_| {
-                        Err(Failure::new(&settling.shared.disk, "state", "written", "sled panicked"))
-                    });
-                let outcome = outcome.map_err(|failure| failure.kill(&settling.shared));
+                // What failed may be missing: nothing later may be settled on it.
+                let outcome = match settling.shared.failed.get() {
+                    Some(fault) => Err(fault.clone()),
+                    None => settling.settle_or_die(share),
+                };
                 if tell.send(outcome).is_err() {
                     return;
                 }
@@ -139,10 +144,7 @@ impl Settler {
 
     /// Waits until what is being settled is. Fails where that fails.
     pub(super) fn wait(&mut self) -> Result<(), StoreFault> {
-        self.hurry.store(true, Ordering::Relaxed);
-        if let Some(thread) = &self.thread {
-            thread.thread().unpark();
-        }
+        self.hurry();
         match std::mem::take(&mut self.is_busy) {
             true => self.done.recv().unwrap_or(Ok(())),
             false => Ok(()),
@@ -150,8 +152,19 @@ impl Settler {
     }
 }
 
+impl Settler {
+    /// Has it rest no more until something else is to be settled.
+    fn hurry(&self) {
+        self.hurry.store(true, Ordering::Relaxed);
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+}
+
 impl Drop for Settler {
     fn drop(&mut self) {
+        self.hurry();
         self.work = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -168,6 +181,13 @@ struct Settling {
 }
 
 impl Settling {
+    fn settle_or_die(&mut self, share: Share) -> Result<(), StoreFault> {
+        // sled panics on some failures of the disk.
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.settle(share)))
+            .unwrap_or_else(|_| Err(Failure::new(&self.shared.disk, "state", "written", "sled panicked")));
+        outcome.map_err(|failure| failure.kill(&self.shared))
+    }
+
     fn settle(&mut self, share: Share) -> Result<(), Failure> {
         let Share { unsettled: Unsettled { logs, removed }, rows, mut head } = share;
         self.sync_all(logs.into_iter().collect())?;
@@ -187,10 +207,17 @@ impl Settling {
         let tree = self.shared.state.tree();
         let mut parts = Parts::new(tree, &rows, head.commit);
         let longest = RESTS / parts.count();
+        let mut unflushed = 0;
         loop {
             let began = Instant::now();
             let applied = disk.step(Step::State, || parts.apply(&mut self.held));
-            if applied.map_err(|e| Failure::new(disk, "state", "written", e))? {
+            let part = applied.map_err(|e| Failure::new(disk, "state", "written", e))?;
+            unflushed += part.bytes;
+            if part.is_last || unflushed >= UNFLUSHED {
+                self.flush()?;
+                unflushed = 0;
+            }
+            if part.is_last {
                 break;
             }
             if !self.hurry.load(Ordering::Relaxed) {
@@ -198,15 +225,19 @@ impl Settling {
             }
         }
         head.rows = self.held.rows;
-        let flushed = disk.step(Step::Flush, || {
-            tree.flush().map_err(of_sled)?;
-            self.state.sync_data()
-        });
-        flushed.map_err(|e| Failure::new(disk, "state", "flushed", e))?;
         let head = head.render().map_err(|e| Failure::new(disk, "HEAD", "written", e))?;
         disk.replace_head(&head).map_err(|e| Failure::new(disk, "HEAD", "replaced", e))?;
         self.shared.state.settled();
         Ok(())
+    }
+
+    /// Makes what sled was given durable.
+    fn flush(&self) -> Result<(), Failure> {
+        let flushed = self.shared.disk.step(Step::Flush, || {
+            self.shared.state.tree().flush().map_err(of_sled)?;
+            self.state.sync_data()
+        });
+        flushed.map_err(|e| Failure::new(&self.shared.disk, "state", "flushed", e))
     }
 
     /// fdatasyncs logs, many at once: a file system makes what waits together

@@ -184,6 +184,14 @@ pub(super) struct Held {
     pub(super) rows: u64,
 }
 
+/// A part that sled has.
+pub(super) struct Part {
+    /// The bytes of its rows.
+    pub(super) bytes: usize,
+    /// Whether it was the last.
+    pub(super) is_last: bool,
+}
+
 /// The rows that bring sled from one commit to a later one, in parts. The last
 /// part has the store's own rows; until then these tell of the earlier commit.
 pub(super) struct Parts<'a> {
@@ -207,8 +215,8 @@ impl<'a> Parts<'a> {
         u32::try_from(self.rest.len() / AT_ONCE).unwrap_or(u32::MAX).saturating_add(1)
     }
 
-    /// Puts the next part into sled, as one batch. Returns whether it was the last.
-    pub(super) fn apply(&mut self, held: &mut Held) -> std::io::Result<bool> {
+    /// Puts the next part into sled, as one batch.
+    pub(super) fn apply(&mut self, held: &mut Held) -> std::io::Result<Part> {
         let others = self.rest.iter().take(AT_ONCE).take_while(|(key, _)| key.first() != Some(&rows::OWN));
         let count = others.count();
         let is_last = self.rest.get(count).is_none_or(|(key, _)| key.first() == Some(&rows::OWN));
@@ -230,6 +238,7 @@ impl<'a> Parts<'a> {
             }
             Ok::<_, std::io::Error>(())
         };
+        let bytes = taken.iter().map(|(key, value)| key.len() + value.map_or(0, <[u8]>::len)).sum();
         taken.into_iter().try_for_each(|(key, value)| put(key, value))?;
         let part = (!is_last).then(|| rows::pair(self.commit, held.whole));
         put(rows::PART, part.as_deref())?;
@@ -238,7 +247,7 @@ impl<'a> Parts<'a> {
         batch.insert(rows::COMMIT, rows::pair(commit, now));
         self.tree.apply_batch(batch).map_err(of_sled)?;
         *held = Held { commit, whole: if is_last { now } else { held.whole }, rows: now };
-        Ok(is_last)
+        Ok(Part { bytes, is_last })
     }
 }
 
@@ -289,7 +298,7 @@ mod tests {
                     // Applied and still in memory, or not applied yet.
                     let before = held;
                     let mut parts = Parts::new(state.tree(), &rows, commit);
-                    while !parts.apply(&mut held).unwrap() {
+                    while !parts.apply(&mut held).unwrap().is_last {
                         prop_assert_eq!(held.rows, state.tree().len() as u64);
                         prop_assert_eq!((held.commit, held.whole), (before.commit, before.whole));
                         let part = state.tree().get(rows::PART).unwrap().unwrap();

@@ -201,3 +201,52 @@ fn a_state_with_some_of_the_rows_of_a_commit_that_was_lost_is_refused() {
     let text = refusal(&folder);
     assert!(text.contains("the state has rows of commit 4, and the folder redo/ no commit after"), "{text}");
 }
+
+/// Holds the settler's first fdatasync of a log back, and then has it fail.
+#[derive(Default)]
+struct Held {
+    /// Whether one waits, and whether it may go on.
+    state: Mutex<(bool, bool)>,
+    changed: std::sync::Condvar,
+}
+
+impl Faults for Held {
+    fn next(&self, step: Step) -> Outcome {
+        if step != Step::Sync {
+            return Outcome::Happens;
+        }
+        let mut state = lock(&self.state);
+        if std::mem::replace(&mut state.0, true) {
+            return Outcome::Happens;
+        }
+        let _freed = self.changed.wait_while(state, |state| !state.1).unwrap();
+        Outcome::NotDone
+    }
+}
+
+#[test]
+fn after_a_failure_nothing_later_is_settled_which_would_hide_it() {
+    const COMMITS: u8 = 40;
+    let folder = filled(1);
+    let held = Arc::new(Held::default());
+    let store = {
+        let settle_after = Some(Duration::from_secs(3600));
+        let options = StoreOptions { faults: Some(held.clone()), settle_after, ..StoreOptions::default() };
+        Store::open(folder.path(), options).unwrap()
+    };
+    // The first eight, of a MiB each, are being settled while the others come; what
+    // comes after 32 of these has to wait for that.
+    for n in 0..COMMITS {
+        let work = move |tx: &mut Tx| {
+            tx.append("segments/00000001.seg", &[n; 1 << 20]);
+            Ok(tx.put(&[b"many", &[n][..]].concat(), &[n]))
+        };
+        store.commit_blocking(work).unwrap();
+    }
+    lock(&held.state).1 = true;
+    held.changed.notify_all();
+    while commit(&store, 2).is_ok() {}
+    drop(store);
+    let store = open(&folder).unwrap();
+    assert_eq!(store.scan(b"many").count(), usize::from(COMMITS));
+}
