@@ -14,7 +14,9 @@ use crate::schema::Registry;
 pub fn explain_changes(old: &Agreement, new: &Agreement, registry: &Registry, lang: Lang) -> String {
     let mut page = Page::default();
     page.heading(&match lang {
-        Lang::Fr => format!("Ce que {} change à {}", new.reference(), old.reference()),
+        Lang::Fr => {
+            format!("Changements de la convention {} par rapport à {}", new.reference(), old.reference())
+        }
         Lang::En => format!("What {} changes of {}", new.reference(), old.reference()),
     });
     if (&old.id, &old.provider, &old.recipient) != (&new.id, &new.provider, &new.recipient) {

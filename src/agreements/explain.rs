@@ -192,7 +192,7 @@ pub fn explain_revocation(id: &str, lang: Lang) -> String {
         &match lang {
             Lang::Fr => format!(
                 "Ce texte met fin à la convention {id} entre celui qui le signe et l'autre partie : à toutes \
-                 ses versions, aussi à celles à venir, et pour toujours. Ce qui a été livré n'est pas repris."
+                 ses versions, y compris celles à venir, et pour toujours. Ce qui a été livré n'est pas repris."
             ),
             Lang::En => format!(
                 "This text ends the agreement {id} between who signs it and the other party: all its versions, \

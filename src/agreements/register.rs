@@ -246,7 +246,7 @@ fn security(lang: Lang) -> &'static str {
     lang.pick(
         "Chaque événement est signé par le fournisseur et chaque livraison par le hub (Ed25519) ; seuls les champs \
          de la convention quittent le hub ; ce que garde le hub est scellé au repos (XChaCha20-Poly1305) ; un \
-         journal sans donnée personnelle dit chaque livraison. Restent à dire par l'exploitant et par les \
+         journal sans donnée personnelle consigne chaque livraison. Restent à préciser par l'exploitant et par les \
          parties : le chiffrement des liaisons (TLS), l'accès aux machines, et la sécurité chez le destinataire.",
         "Each event is signed by the provider and each delivery by the hub (Ed25519); only the fields of the \
          agreement leave the hub; what the hub keeps is sealed at rest (XChaCha20-Poly1305); a journal without \

@@ -110,7 +110,7 @@ fn head(out: &mut String, blank: &Blank) -> std::fmt::Result {
     let text = |text: &Option<String>| quoted(text.as_deref().unwrap_or_default());
     writeln!(
         out,
-        "# Convention : ce que {provider} donne à {recipient}. À compléter, à vérifier avec\n\
+        "# Convention : ce que donne {provider} à {recipient}. À compléter, à vérifier avec\n\
          # « pirogue agreement check FICHIER », puis à signer par les deux parties.\n\
          # Agreement: what {provider} gives to {recipient}. Complete it, check it with\n\
          # `pirogue agreement check FILE`, then both parties sign it.\n\

@@ -123,14 +123,14 @@ pub(super) fn subject(mode: SubjectMode, agreement: &Agreement, lang: Lang) -> S
              name that person"
         ),
         (SubjectMode::Own, Lang::Fr) => format!(
-            "l'identifiant que {recipient} a déjà, là où le hub connaît le lien ; sinon un pseudonyme fait \
+            "l'identifiant qu'a déjà {recipient}, là où le hub connaît le lien ; sinon un pseudonyme fait \
              pour {recipient} seul"
         ),
         (SubjectMode::Own, Lang::En) => format!(
             "the identifier that {recipient} has already, where the hub knows the link; else a pseudonym \
              made for {recipient} alone"
         ),
-        (SubjectMode::Publisher, Lang::Fr) => format!("l'identifiant de {provider}, tel quel"),
+        (SubjectMode::Publisher, Lang::Fr) => format!("l'identifiant du membre {provider}, tel quel"),
         (SubjectMode::Publisher, Lang::En) => format!("the identifier of {provider}, unchanged"),
     }
 }
@@ -195,9 +195,9 @@ pub fn state(status: &Status, lang: Lang) -> String {
         }
         Status::NotInForce(reason) => match reason {
             NotInForce::NotAMember(member) => format!("{member} n'est pas membre"),
-            NotInForce::Unsigned(member) => format!("en attente d'une signature de {member}"),
+            NotInForce::Unsigned(member) => format!("en attente d'une signature du membre {member}"),
             NotInForce::BadSignature(member) => {
-                format!("la signature de {member} n'est pas celle de ce texte, changé depuis")
+                format!("la signature du membre {member} n'est pas celle de ce texte, changé depuis")
             }
             NotInForce::RevokedKey(member) => {
                 format!("la clé avec laquelle {member} a signé est révoquée : à signer avec une autre")

@@ -1,9 +1,20 @@
 //! How things look for people: times, sizes, tables.
 
+use anyhow::Context;
 use comfy_table::{ContentArrangement, Table, presets};
 use jiff::Timestamp;
 use jiff::tz::{Offset, TimeZone};
+use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Writes what tells of a person to `path`: a new file is its owner's alone.
+pub(super) fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("{} can't be written", path.display()))
+}
 
 /// Nouméa's time: 11 hours ahead of UTC all year round, since 1997 without
 /// daylight saving time. So this needs no zone database.

@@ -4,8 +4,12 @@ use super::Findings;
 use crate::config::{SecretFault, SecretSource};
 use crate::keys::{KeyFault, PrivateKey};
 use crate::seal::{MasterKey, SealFault};
+use std::io::ErrorKind;
 use std::path::Path;
 use zeroize::Zeroizing;
+
+/// What to do about a file that this user may not read: it may be as it should be.
+pub(super) const AS_THE_SERVICE: &str = "run this as the user who runs the service";
 
 /// Where a secret is, for people.
 pub(super) fn place(source: &SecretSource) -> String {
@@ -30,6 +34,9 @@ pub(super) fn secret(
             format!("the environment variable {name} isn't set"),
             format!("set {name} in the environment of the service, and of this command"),
         ),
+        SecretFault::Unreadable { path, source } if source.kind() == ErrorKind::PermissionDenied => {
+            (format!("{} can't be read ({source})", path.display()), AS_THE_SERVICE.to_owned())
+        }
         SecretFault::Unreadable { path, source } => (
             format!("{} can't be read ({source})", path.display()),
             format!("put the secret there, readable by its owner alone: `chmod 600 {}`", path.display()),
@@ -63,6 +70,9 @@ pub(super) fn private_key(
     };
     let shown = path.display();
     let (found, remedy) = match &fault {
+        KeyFault::Read { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+            (format!("{shown} can't be read ({source})"), AS_THE_SERVICE.to_owned())
+        }
         KeyFault::Read { source, .. } => (
             format!("{shown} can't be read ({source})"),
             format!("restore it, or make a new one: `pirogue keys generate --use {key_use} --out {shown}`"),
@@ -118,7 +128,7 @@ pub(super) fn master(check: &str, path: &Path, why: &str, may_be_new: bool, find
         Err(SealFault::NotAKey(_)) => {
             (format!("{shown} isn't such a key"), format!("restore {shown} from its backup"))
         }
-        Err(fault) => (fault.to_string(), "run this as the user who runs the service".to_owned()),
+        Err(fault) => (fault.to_string(), AS_THE_SERVICE.to_owned()),
     };
     findings.failed(check, found, remedy);
 }

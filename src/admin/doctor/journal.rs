@@ -1,6 +1,7 @@
 //! The journal: whether its tiles, its last checkpoint and the store agree, who
 //! signed that checkpoint and when, and whether the witnesses answer.
 
+use super::files::AS_THE_SERVICE;
 use super::{Findings, Running};
 use crate::config::HubConfig;
 use crate::hub::{HubFault, Knows, Probed, probe_witness};
@@ -8,6 +9,7 @@ use crate::journal::tile::CHECKPOINT;
 use crate::journal::{FOLDER, LastCheckpoint, SignedCheckpoint, WriterFault, standing};
 use crate::keys::{PublicKey, note};
 use jiff::Timestamp;
+use std::io::ErrorKind;
 use std::path::Path;
 
 const JOURNAL: &str = "journal";
@@ -57,6 +59,12 @@ fn agrees(
     findings: &mut Findings,
 ) -> Option<LastCheckpoint> {
     let folder = config.data.join(FOLDER);
+    if let Err(error) = std::fs::metadata(folder.join(CHECKPOINT))
+        && error.kind() == ErrorKind::PermissionDenied
+    {
+        findings.failed(JOURNAL, format!("{} can't be read ({error})", folder.display()), AS_THE_SERVICE);
+        return None;
+    }
     let standing = match standing(&config.data, &config.name) {
         Ok(standing) => standing,
         Err(fault) => {

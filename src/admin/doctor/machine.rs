@@ -1,5 +1,6 @@
 //! The machine: folders, disk space, who has the store, the HTTP port.
 
+use super::files::AS_THE_SERVICE;
 use super::{Findings, Running};
 use crate::config::Http;
 use crate::hub::operator::StatusReport;
@@ -157,7 +158,12 @@ pub(super) fn http(http: &Http, running: &Running, findings: &mut Findings) {
             Running::Yes(_) => {
                 findings.ok(HTTP, format!("{address} is in use, by the running hub as it seems"))
             }
-            _ => findings.failed(
+            Running::Unknown(_) => findings.warning(
+                HTTP,
+                format!("{address} is in use, perhaps by the hub, which doesn't answer this user"),
+                AS_THE_SERVICE,
+            ),
+            Running::No => findings.failed(
                 HTTP,
                 format!("another program already listens on {address}"),
                 format!("stop it (`ss -ltnp 'sport = :{}'` says which), or {other}", address.port()),

@@ -51,6 +51,13 @@ pub(super) struct Remembered {
     pub(super) expires: i64,
 }
 
+/// Until when the invitation of `member` holds that another one would end, in
+/// seconds since 1970; none where it has none at `now`.
+pub fn invited_until(config: &HubConfig, member: &MemberName, now: i64) -> Result<Option<i64>, JoinFault> {
+    let known = Remembered::of(config, member)?;
+    Ok(known.map(|known| known.expires).filter(|expires| *expires > now))
+}
+
 /// Invites `member`, at `now` in seconds since 1970: the hub remembers it, in
 /// place of an earlier invitation. Fails where it is a member already.
 ///

@@ -19,7 +19,7 @@ mod tests;
 
 pub use admit::{Checked, check};
 pub use fault::JoinFault;
-pub use invitation::{INVITATION_DAYS, Invitation, invite};
+pub use invitation::{INVITATION_DAYS, Invitation, invite, invited_until};
 pub use list::{KeyState, ListedInvitation, ListedKey, ListedMember, invitations, members};
 pub use member::{Joined, join};
 pub use request::{JoinRequest, Request, RotationRequest};

@@ -143,6 +143,9 @@ fn the_members_folder_is_ready_to_run_and_joining_again_keeps_it() {
 
     // Another invitation: the keys and the configuration are those of before.
     std::fs::write(&joined.config, std::fs::read_to_string(&joined.config).unwrap() + "# mine\n").unwrap();
+    let nord = name("province-nord");
+    assert!(invited_until(&lab.hub, &nord, NOW).unwrap().is_some_and(|until| until > NOW));
+    assert_eq!(invited_until(&lab.hub, &nord, i64::MAX).unwrap(), None);
     let again = lab.join("province-nord");
     assert!(again.config_kept && again.keys == joined.keys);
     assert!(std::fs::read_to_string(&again.config).unwrap().ends_with("# mine\n"));

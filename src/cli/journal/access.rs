@@ -1,13 +1,14 @@
 //! `pirogue journal access`.
 
 use super::super::ask::{WhichHub, print_json, unexpected};
-use super::super::render::{plain, print};
+use super::super::render::{plain, print, write_private};
 use super::page;
 use super::prove;
 use crate::agreements::Lang;
 use crate::hub::operator::{AccessDelivery, AccessReport, Answer, Request};
 use anyhow::{Context, bail};
 use jiff::{Timestamp, tz::TimeZone};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// Tell a person who got its data: when, which fields, why, by what right.
@@ -79,24 +80,24 @@ impl AccessCommand {
         };
         match &self.out {
             None => print(&text),
-            Some(out) => {
-                std::fs::write(out, text).with_context(|| format!("{} can't be written", out.display()))
-            }
+            Some(out) => write_private(out, &text),
         }
     }
 
     fn write_proofs(&self, report: &AccessReport, folder: &Path) -> anyhow::Result<()> {
-        std::fs::create_dir_all(folder).with_context(|| format!("{} can't be made", folder.display()))?;
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.with_context(|| format!("{} can't be made", folder.display()))?;
         let mut written = 0;
         for delivery in report.deliveries.iter().filter(|delivery| delivery.provable) {
             let proof =
                 prove::of_delivery(&self.hub, &delivery.recipient, delivery.sequence, Some(delivery.epoch))?;
             let name = page::proof_name(delivery);
             let path = folder.join(name);
-            std::fs::write(&path, proof).with_context(|| format!("{} can't be written", path.display()))?;
+            write_private(&path, &proof)?;
             written += 1;
         }
-        eprintln!("{written} proofs are in {}.", folder.display());
+        let proofs = if written == 1 { "1 proof is" } else { &format!("{written} proofs are") };
+        eprintln!("{proofs} in {}.", folder.display());
         Ok(())
     }
 }
@@ -197,7 +198,7 @@ pub(super) fn facts(delivery: &AccessDelivery, lang: Lang) -> Vec<(&'static str,
 fn tell(report: &AccessReport, subject: &str, lang: Lang) -> String {
     let mut text = match lang {
         Lang::Fr => {
-            format!("Qui a reçu les données de {} (identifiant de {})", plain(subject), report.member)
+            format!("Qui a reçu les données de {} (identifiant du membre {})", plain(subject), report.member)
         }
         Lang::En => format!("Who got the data of {} (identifier of {})", plain(subject), report.member),
     };

@@ -1,7 +1,7 @@
 //! `pirogue journal prove`.
 
 use super::super::ask::{WhichHub, unexpected};
-use super::super::render::print;
+use super::super::render::{print, write_private};
 use super::place;
 use crate::hub::operator::{Answer, ProofParts, Request};
 use crate::journal::tile::{CHECKPOINT, TileSource, Tree};
@@ -78,8 +78,7 @@ impl ProveCommand {
         match &self.out {
             None => print(&proof.render()),
             Some(out) => {
-                std::fs::write(out, proof.render())
-                    .with_context(|| format!("{} can't be written", out.display()))?;
+                write_private(out, &proof.render())?;
                 print(&format!(
                     "The proof of entry {} of the journal is in {}.\n",
                     parts.index,

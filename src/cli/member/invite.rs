@@ -33,9 +33,14 @@ impl InviteCommand {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let config = self.hub.load()?;
         let _alone = joining::lock(&config)?;
+        let earlier = joining::invited_until(&config, &self.member, now())?;
         let invitation = joining::invite(&config, &self.member, now())?;
         prepare::write_private(&self.out, &invitation.render())?;
         let out = self.out.display();
+        if let Some(until) = earlier {
+            let until = moment(until);
+            eprintln!("It was invited until {until}: that invitation is ended, and this one alone counts.");
+        }
         print(&format!(
             "{member} is invited until {end} in Nouméa.\n\
              Send {out} to it, by a way that only it can read. On its side:\n  \

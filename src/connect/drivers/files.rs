@@ -16,8 +16,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -82,7 +83,9 @@ impl FilesSink {
     }
 
     fn open(folder: PathBuf, rotate: u64, raw: bool) -> Result<FilesSink, DriverFault> {
-        std::fs::create_dir_all(&folder).map_err(|error| {
+        // What it holds is about people: others than its owner and group get none of it.
+        let made = DirBuilder::new().recursive(true).mode(0o750).create(&folder);
+        made.map_err(|error| {
             DriverFault::halt(format!(
                 "the folder {} can't be created ({}); check the path and the rights",
                 folder.display(),
@@ -323,6 +326,7 @@ impl Inner {
             let file = OpenOptions::new()
                 .append(true)
                 .create(true)
+                .mode(0o640)
                 .open(&path)
                 .map_err(|error| self.failed("opened", &path, &error))?;
             self.open.insert(stem.to_owned(), file);

@@ -1,6 +1,7 @@
 use super::*;
 use bytes::Bytes;
 use proptest::prelude::*;
+use std::os::unix::fs::PermissionsExt;
 
 const OFFER: &str = "nc.employment.offer.published";
 const PERSON: &str = "nc.employment.jobseeker.registered";
@@ -70,6 +71,19 @@ async fn each_type_has_its_file_and_the_raw_message_beside_it() {
         })
     );
     assert_eq!(names(folder.path()).len(), 4);
+}
+
+#[tokio::test]
+async fn what_is_received_is_for_the_owner_and_the_group_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let received = folder.path().join("received");
+    let mut sink = sink(&received, 1 << 20);
+    sink.resume(None).await.unwrap();
+    sink.push(&[record(PERSON, 1)]).await.unwrap();
+    for (path, most) in [(received.clone(), 0o750), (received.join(format!("{PERSON}.jsonl")), 0o640)] {
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode & !most, 0, "{} has mode {mode:o}", path.display());
+    }
 }
 
 #[tokio::test]
