@@ -6,7 +6,7 @@ use super::place;
 use crate::hub::operator::{Answer, ProofParts, Request};
 use crate::journal::tile::{CHECKPOINT, TileSource, Tree};
 use crate::journal::{Checkpoint, Extra, LogKey, Proof};
-use anyhow::{Context, anyhow, bail};
+use anyhow::{anyhow, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::path::PathBuf;
