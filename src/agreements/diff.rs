@@ -15,7 +15,7 @@ pub fn explain_changes(old: &Agreement, new: &Agreement, registry: &Registry, la
     let mut page = Page::default();
     page.heading(&match lang {
         Lang::Fr => {
-            format!("Changements de la convention {} par rapport à {}", new.reference(), old.reference())
+            format!("Ce qui change dans {} (avant : {})", new.reference(), old.reference())
         }
         Lang::En => format!("What {} changes of {}", new.reference(), old.reference()),
     });
