@@ -239,7 +239,8 @@ fn after_a_failure_nothing_later_is_settled_which_would_hide_it() {
     for n in 0..COMMITS {
         let work = move |tx: &mut Tx| {
             tx.append("segments/00000001.seg", &[n; 1 << 20]);
-            Ok(tx.put(&[b"many", &[n][..]].concat(), &[n]))
+            tx.put(&[b"many", &[n][..]].concat(), &[n]);
+            Ok(())
         };
         store.commit_blocking(work).unwrap();
     }
