@@ -1,11 +1,10 @@
 //! `pirogue agreement list`.
 
-use super::{day, registry};
+use super::{day, of_hub};
 use crate::agreements::{Agreements, Lang, NotInForce, Status, state_in_words, today};
 use crate::cli::ask::print_json;
 use crate::cli::render::{plain, print, table};
 use crate::config::HubConfig;
-use crate::members::Directory;
 use jiff::civil::Date;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -71,11 +70,7 @@ impl ListCommand {
     /// Reads the folders and prints the list.
     pub(super) fn run(self) -> anyhow::Result<()> {
         let config = HubConfig::load(&self.config)?;
-        let directory = Directory::load(&config.members)?;
-        let registry = registry(config.schemas.as_deref())?;
-        let agreements = Agreements::load(&config.agreements, &directory)
-            .map_err(crate::admin::agreements::FileFault::from)?
-            .fit_to(&registry);
+        let (agreements, _) = of_hub(&config)?;
         let lines = lines(&agreements, self.on.unwrap_or_else(today));
         if self.json { print_json(&lines) } else { print(&shown(&lines)) }
     }

@@ -10,7 +10,9 @@ mod sign;
 
 use super::confirm;
 use crate::admin::agreements as files;
-use crate::agreements::{Against, Agreement, Lang, is_note, parse_agreement, parse_revocation, today};
+use crate::agreements::{
+    Against, Agreement, Agreements, Lang, is_note, parse_agreement, parse_revocation, today,
+};
 use crate::config::HubConfig;
 use crate::event::MemberName;
 use crate::keys::note::SignedNote;
@@ -119,6 +121,15 @@ fn registry(folder: Option<&Path>) -> anyhow::Result<Registry> {
         Some(folder) => Registry::load(folder)?,
         None => Registry::embedded()?,
     })
+}
+
+/// The agreements of a hub, held to the schemas that it has, and these.
+fn of_hub(config: &HubConfig) -> anyhow::Result<(Agreements, Registry)> {
+    let directory = Directory::load(&config.members)?;
+    let registry = registry(config.schemas.as_deref())?;
+    let agreements = Agreements::load(&config.agreements, &directory).map_err(files::FileFault::from)?;
+    let agreements = agreements.fit_to(&registry);
+    Ok((agreements, registry))
 }
 
 /// The text of an agreement or a revocation, with the names in its signatures.

@@ -1,11 +1,10 @@
 //! `pirogue agreement register`.
 
-use super::{day, lang, registry};
-use crate::agreements::{Agreements, Lang, Register, today};
+use super::{day, lang, of_hub};
+use crate::agreements::{Lang, Register, today};
 use crate::cli::ask::print_json;
 use crate::cli::render::print;
 use crate::config::HubConfig;
-use crate::members::Directory;
 use jiff::civil::Date;
 use std::path::PathBuf;
 
@@ -49,11 +48,7 @@ impl RegisterCommand {
     /// Reads the folders and prints the record.
     pub(super) fn run(self) -> anyhow::Result<()> {
         let config = HubConfig::load(&self.config)?;
-        let directory = Directory::load(&config.members)?;
-        let registry = registry(config.schemas.as_deref())?;
-        let agreements = Agreements::load(&config.agreements, &directory)
-            .map_err(crate::admin::agreements::FileFault::from)?
-            .fit_to(&registry);
+        let (agreements, registry) = of_hub(&config)?;
         let day = self.on.unwrap_or_else(today);
         let register = Register::of(&config.name, &agreements, &registry, day, self.lang);
         match self.format {
